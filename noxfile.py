@@ -1,0 +1,236 @@
+"""Every task of this repository; `nox -l` lists them. Packages are found in packages/*."""
+
+from __future__ import annotations
+
+import functools
+import graphlib
+import os
+import platform
+import shutil
+import tomllib
+import zipfile
+from collections.abc import Iterable
+from email.parser import BytesParser
+from pathlib import Path
+
+import nox
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "types", "tests"]
+
+ROOT = Path(__file__).parent
+DIST = ROOT / "dist"
+
+# What a leaf may bring along; checked against the metadata of the built wheels.
+LEAF_REQUIREMENTS = {"solq-maskcodec": {"numpy"}, "solq-ops": {"torch"}}
+# The package that a benchmark suite measures; a suite is benchmarks/<name>.py.
+SUITES = {
+    "ops": "solq-ops",
+    "maskcodec": "solq-maskcodec",
+    "model": "solq-model",
+    "train_step": "solq-train",
+}
+# One use of each installed package: enough to show that its wheel holds what the package needs.
+SMOKE = {
+    "solq-maskcodec": """
+import numpy
+codec = solq_maskcodec.DCTMaskCodec()
+masks = numpy.zeros((1, 128, 128), dtype=bool)
+masks[:, 32:96, 32:96] = True
+assert (codec.decode(codec.encode(masks)) == masks).mean() > 0.99
+""",
+    "solq-ops": """
+import torch
+ones = torch.ones
+output = solq_ops.ms_deform_attn(
+    ones(1, 4, 1, 8), torch.tensor([[2, 2]]), torch.tensor([0]), ones(1, 3, 1, 1, 1, 2) / 2,
+    ones(1, 3, 1, 1, 1),
+)
+assert output.shape == (1, 3, 8) and (output == 1).all()
+""",
+    "solq-model": """
+import torch
+model = solq_model.build_model(solq_model.presets.tiny()).eval()
+with torch.no_grad():
+    predictions = model([torch.zeros(3, 64, 96)])
+assert predictions.boxes.isfinite().all()
+""",
+}
+
+
+@functools.cache
+def projects() -> dict[str, dict]:
+    """The [project] table of each package in packages/*, siblings before those that need them."""
+    found = {}
+    for path in sorted(ROOT.glob("packages/*/pyproject.toml")):
+        found[path.parent.name] = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
+    graph = {
+        name: requirement_names(project["dependencies"]) & set(found)
+        for name, project in found.items()
+    }
+    return {name: found[name] for name in graphlib.TopologicalSorter(graph).static_order()}
+
+
+def requirement_names(requirements: Iterable[str]) -> set[str]:
+    """The names of the packages that are required without an extra."""
+    parsed = map(Requirement, requirements)
+    return {
+        canonicalize_name(requirement.name)
+        for requirement in parsed
+        if not (requirement.marker and "extra" in str(requirement.marker))
+    }
+
+
+def with_siblings(name: str) -> list[str]:
+    """The package and every sibling that it needs, directly or not, in order of installation."""
+    needed = {name}
+    for candidate in reversed(projects()):
+        if candidate in needed:
+            needed |= requirement_names(projects()[candidate]["dependencies"])
+    return [candidate for candidate in projects() if candidate in needed]
+
+
+def editable(names: Iterable[str]) -> list[str]:
+    """Arguments that install the packages from their folders.
+
+    Editable, because uv keeps what it built from a folder and would not notice a changed source.
+    """
+    return [argument for name in names for argument in ("--editable", f"packages/{name}")]
+
+
+def group(pyproject: Path, name: str) -> list[str]:
+    """The requirements of a dependency group."""
+    return list(nox.project.dependency_groups(nox.project.load_toml(pyproject), name))
+
+
+def test_group(name: str) -> list[str]:
+    """What the tests of a package need beside it."""
+    return group(ROOT / "packages" / name / "pyproject.toml", "test")
+
+
+def tool_group(name: str) -> list[str]:
+    """What a shared tool needs."""
+    return group(ROOT / "pyproject.toml", name)
+
+
+@nox.session(reuse_venv=True)
+def demo(session: nox.Session) -> None:
+    """Train, evaluate and predict on the embedded data; `-- --quick` is the short form."""
+    session.install(*editable(projects()))
+    session.run("solq", "demo", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("package", [nox.param(name, id=name) for name in (*projects(), "together")])
+def tests(session: nox.Session, package: str) -> None:
+    """Each package's tests with only what it declares, then the tests of all together."""
+    if package == "together":
+        folder = ROOT / "tests"
+        installed = list(projects())
+        requirements = {line for name in installed for line in test_group(name)}
+    else:
+        folder = ROOT / "packages" / package / "tests"
+        installed = with_siblings(package)
+        requirements = set(test_group(package))
+    session.install(*editable(installed), *sorted(requirements))
+    config = ("--config-file", "pyproject.toml", "--rootdir", ".")
+    session.run("pytest", *config, str(folder.relative_to(ROOT)), *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, formatting and the direction of imports; `-- --fix` mends what can be mended."""
+    session.install(*tool_group("lint"))
+    fix = "--fix" in session.posargs
+    session.run("ruff", "check", *(["--fix"] if fix else []))
+    session.run("ruff", "format", *([] if fix else ["--check"]))
+    sources = [str(ROOT / "packages" / name / "src") for name in projects()]
+    session.run("lint-imports", env={"PYTHONPATH": os.pathsep.join(sources)})
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy, strict, on the sources of every package."""
+    session.install(*editable(projects()), *tool_group("types"))
+    session.run("mypy", *[f"packages/{name}/src" for name in projects()])
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Every package as sdist and wheel in dist/."""
+    installer = "uv" if session.venv_backend == "uv" else "pip"
+    session.install("build[uv]" if installer == "uv" else "build")
+    shutil.rmtree(DIST, ignore_errors=True)
+    for name in projects():
+        arguments = ("--installer", installer, "--outdir", str(DIST), f"packages/{name}")
+        session.run("python", "-m", "build", *arguments)
+
+
+@nox.session(requires=["build"])
+def wheels(session: nox.Session) -> None:
+    """Build all packages, install them from the built files, import them and use each once."""
+    built = {canonicalize_name(wheel.name.split("-")[0]): wheel for wheel in DIST.glob("*.whl")}
+    for name, allowed in LEAF_REQUIREMENTS.items():
+        required = wheel_requirements(built[name])
+        if required != allowed:
+            session.error(f"{built[name].name} requires {sorted(required)}, not {sorted(allowed)}")
+    session.install(*map(str, built.values()))
+    for name, project in projects().items():
+        session.log(f"{built[name].name}: import and use")
+        session.run("python", "-P", "-c", smoke_script(name, project["version"]), silent=True)
+    if "solq-train" in built:
+        session.run("solq", "--help", silent=True)
+
+
+def wheel_requirements(wheel: Path) -> set[str]:
+    """The names that a built wheel requires, by its own metadata."""
+    with zipfile.ZipFile(wheel) as archive:
+        path = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = BytesParser().parsebytes(archive.read(path))
+    return requirement_names(metadata.get_all("Requires-Dist", []))
+
+
+def smoke_script(name: str, version: str) -> str:
+    """A program that fails unless the installed wheel of this version imports and works."""
+    module = name.replace("-", "_")
+    return f"""
+import importlib.resources
+import {module}
+assert {module}.__version__ == {version!r}, {module}.__version__
+assert "site-packages" in {module}.__file__, {module}.__file__
+assert importlib.resources.files({module}).joinpath("py.typed").is_file()
+{SMOKE.get(name, "")}"""
+
+
+@nox.session(reuse_venv=True)
+def bench(session: nox.Session) -> None:
+    """Benchmarks, results in benchmarks/results/; `-- ops train_step` chooses among the suites."""
+    present = [suite for suite in SUITES if (ROOT / "benchmarks" / f"{suite}.py").exists()]
+    chosen = session.posargs or present
+    if unknown := set(chosen) - set(present):
+        session.error(f"no suite {sorted(unknown)}; there are {present}")
+    session.install(*editable(projects()))
+    machine = f"{platform.system()}-{platform.machine()}-{os.cpu_count()}cpu".lower()
+    for suite in chosen:
+        package = SUITES[suite]
+        folder = f"benchmarks/results/{package}-{projects()[package]['version']}"
+        output = f"{folder}/{suite}--{machine}--cpu.json"
+        session.run("python", f"benchmarks/{suite}.py", "--output", output)
+
+
+@nox.session(reuse_venv=True)
+def dev(session: nox.Session) -> None:
+    """One .venv with all packages editable, what their tests need, and the tools."""
+    requirements = {line for name in projects() for line in test_group(name)}
+    requirements |= {*tool_group("lint"), *tool_group("types")}
+    arguments = [*editable(projects()), *sorted(requirements)]
+    python = str(ROOT / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+    if session.venv_backend == "uv":
+        session.run("uv", "venv", "--allow-existing", ".venv")
+        session.run("uv", "pip", "install", "--python", python, *arguments)
+    else:
+        session.run("python", "-m", "venv", ".venv")
+        session.run(python, "-m", "pip", "install", *arguments, external=True)
