@@ -1,0 +1,60 @@
+"""Checks of arguments that several public functions share, and their messages."""
+
+from __future__ import annotations
+
+import operator
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arrays import array_namespace, to_numpy
+
+
+def positive_integer(name: str, value: Any) -> int:
+    """The value as an int of at least 1."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        msg = f"{name} must be a positive integer, got {value!r}"
+        raise ValueError(msg)
+    return number
+
+
+def number_or_none(name: str, value: Any) -> None:
+    """Raises unless the value is a real number (NaN is none) or None."""
+    if value is not None and (not isinstance(value, Real) or value != value):
+        msg = f"{name} must be a number or None, got {value!r}"
+        raise ValueError(msg)
+
+
+def masks_with_boxes(masks: Any, boxes: Any) -> NDArray[np.floating[Any]]:
+    """The boxes on the host, float32 or float64 [instances, 4], if they fit the masks.
+
+    They steer slices, so they are needed on the host: for tensors on an accelerator this is the
+    one synchronisation of a call.
+    """
+    array_namespace(masks=masks, boxes=boxes)
+    if masks.ndim != 3:
+        msg = f"masks must be [instances, height, width], got shape {tuple(masks.shape)}"
+        raise ValueError(msg)
+    if tuple(boxes.shape) != (len(masks), 4):
+        msg = (
+            f"boxes must be [instances, 4] with one box for each of {len(masks)} masks, "
+            f"got shape {tuple(boxes.shape)}"
+        )
+        raise ValueError(msg)
+    corners = to_numpy(boxes)
+    if corners.dtype.kind not in "iuf":
+        msg = f"boxes must hold numbers, got dtype {corners.dtype}"
+        raise ValueError(msg)
+    corners = corners.astype(np.float64 if corners.dtype == np.float64 else np.float32, copy=False)
+    finite = np.isfinite(corners).all(axis=1)
+    if not finite.all():
+        index = int(np.argmin(finite))
+        msg = f"boxes must be finite, got {corners[index].tolist()} at index {index}"
+        raise ValueError(msg)
+    return corners

@@ -1,0 +1,132 @@
+import contextlib
+import re
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from pycocotools import mask as coco
+
+from solq_maskcodec import masks_to_rle, rle_to_masks
+
+
+def coco_strings(masks):
+    encoded = coco.encode(np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8)))
+    return [rle["counts"].decode("ascii") for rle in encoded]
+
+
+def test_a_worked_example():
+    masks = np.array([[[0, 1, 1], [0, 1, 0]]], bool)
+    # Down the columns: 2 off, 3 on, 1 off; characters from "0" on.
+    assert masks_to_rle(masks) == [{"size": [2, 3], "counts": "231"}]
+    np.testing.assert_array_equal(rle_to_masks([{"size": [2, 3], "counts": [2, 3, 1]}]), masks)
+
+
+@given(arrays(bool, array_shapes(min_dims=3, max_dims=3, max_side=40)))
+@example(np.zeros((1, 1, 1), bool))
+@example(np.ones((2, 3, 5), bool))
+def test_strings_equal_pycocotools_and_decode_to_the_masks(masks):
+    rles = masks_to_rle(masks)
+    assert [rle["counts"] for rle in rles] == coco_strings(masks)
+    np.testing.assert_array_equal(rle_to_masks(rles), masks)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.integers(1, 60))
+def test_runs_of_all_lengths_equal_pycocotools(seed, density, scale):
+    coarse = np.random.default_rng(seed).random((2, 9, 7)) < density
+    masks = np.kron(coarse, np.ones((1, scale, scale), bool)).astype(bool)
+    assert [rle["counts"] for rle in masks_to_rle(masks)] == coco_strings(masks)
+
+
+def test_long_runs_equal_pycocotools():
+    masks = np.zeros((3, 1500, 2000), bool)
+    masks[1, 700, 1000] = True
+    masks[2, 1:, :] = True
+    rles = masks_to_rle(masks)
+    assert [rle["counts"] for rle in rles] == coco_strings(masks)
+    np.testing.assert_array_equal(rle_to_masks(rles), masks)
+
+
+def test_what_pycocotools_writes_is_read_as_str_and_as_bytes():
+    masks = np.random.default_rng(0).random((3, 31, 17)) > 0.5
+    encoded = coco.encode(np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8)))
+    np.testing.assert_array_equal(rle_to_masks(encoded), masks)
+    as_text = [{**rle, "counts": rle["counts"].decode()} for rle in encoded]
+    np.testing.assert_array_equal(rle_to_masks(as_text), masks)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:pycocotools")
+def test_what_we_write_is_read_by_pycocotools():
+    masks = np.random.default_rng(0).random((3, 31, 17)) > 0.5
+    np.testing.assert_array_equal(coco.decode(masks_to_rle(masks)), masks.transpose(1, 2, 0))
+
+
+def test_integers_and_tensors_are_encoded_as_bool_arrays_are():
+    masks = np.random.default_rng(0).random((3, 8, 9)) > 0.5
+    expected = masks_to_rle(masks)
+    assert masks_to_rle(masks.astype(np.uint8) * 255) == expected
+    assert masks_to_rle(torch.from_numpy(masks)) == expected
+    assert masks_to_rle(masks.transpose(0, 2, 1).copy().transpose(0, 2, 1)) == expected
+
+
+def test_nothing_gives_nothing():
+    assert masks_to_rle(np.zeros((0, 4, 5), bool)) == []
+    assert rle_to_masks([]).shape == (0, 0, 0)
+    assert rle_to_masks(masks_to_rle(np.zeros((2, 0, 5), bool))).shape == (2, 0, 5)
+
+
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        (np.zeros((4, 5), bool), "masks must be [instances, height, width], got shape (4, 5)"),
+        (np.zeros((1, 4, 5)), "masks must be bool or integers (threshold floats first), got dtype"),
+    ],
+)
+def test_masks_of_another_shape_or_kind_are_refused(masks, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        masks_to_rle(masks)
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ([2, 3], "must be lengths that add up to 2 * 3 = 6, got a sum of 5"),
+        ([2, 5], "must be lengths that add up to 2 * 3 = 6, got a sum of 7"),
+        ([7, -1], "and a least length of -1"),
+        ([], "got a sum of 0"),
+        ("23", "got a sum of 5"),
+        ("", "got a sum of 0"),
+        ("2O", "and a least length of -1"),
+        ("6P", "must be a COCO RLE string, got '6P'"),
+        ("6 ", "must be a COCO RLE string, got '6 '"),
+        ("6é", "must be a COCO RLE string, got '6é'"),
+        (b"\xff", "must be a COCO RLE string, got"),
+        ("oooooooo0", "must be a COCO RLE string, got"),
+        ([1.5, 4.5], "must be a string, bytes or integers, got"),
+        ([[1, 5]], "must be a string, bytes or integers, got"),
+        (None, "must be a string, bytes or integers, got"),
+    ],
+)
+def test_broken_counts_are_refused_with_their_index(counts, message):
+    whole = {"size": [2, 3], "counts": "6"}
+    with pytest.raises(ValueError, match=rf"counts of rle 1 .*{re.escape(message)}"):
+        rle_to_masks([whole, {"size": [2, 3], "counts": counts}])
+
+
+@given(st.text(alphabet=[chr(code) for code in range(40, 120)], max_size=20))
+def test_any_string_fills_the_mask_exactly_or_is_refused(counts):
+    with contextlib.suppress(ValueError):
+        assert rle_to_masks([{"size": [4, 5], "counts": counts}]).shape == (1, 4, 5)
+
+
+@pytest.mark.parametrize("rle", [{"size": [2, 3]}, {"counts": "6"}, {"size": 6, "counts": "6"}])
+def test_an_rle_without_size_or_counts_is_refused(rle):
+    with pytest.raises(ValueError, match=r'rle 0 must be \{"size": \[height, width\], "counts"'):
+        rle_to_masks([rle])
+
+
+def test_rles_of_two_sizes_are_refused():
+    with pytest.raises(ValueError, match=re.escape("got [2, 3] at index 0 and [3, 2] at index 1")):
+        rle_to_masks([{"size": [2, 3], "counts": [6]}, {"size": [3, 2], "counts": [6]}])
