@@ -1,0 +1,81 @@
+"""The deformable attention layer: queries look at a few learned places of every feature level."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from solq_model.records import Memory
+from solq_ops import ms_deform_attn
+
+
+class DeformableAttention(nn.Module):
+    """Multi-scale deformable attention (Deformable DETR, arXiv:2010.04159, equation 3)."""
+
+    def __init__(self, hidden_dim: int, num_heads: int, num_levels: int, num_points: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.num_levels = num_levels
+        self.num_points = num_points
+        num_samples = num_heads * num_levels * num_points
+        self.sampling_offsets = nn.Linear(hidden_dim, num_samples * 2)
+        self.attention_weights = nn.Linear(hidden_dim, num_samples)
+        self.value_projection = nn.Linear(hidden_dim, hidden_dim)
+        self.output_projection = nn.Linear(hidden_dim, hidden_dim)
+
+    def forward(
+        self,
+        queries: Float[Tensor, "batch queries hidden"],
+        reference_points: Float[Tensor, "batch queries levels reference"],
+        memory: Memory,
+        tokens: Float[Tensor, "batch tokens hidden"],
+    ) -> Float[Tensor, "batch queries hidden"]:
+        """What each query gathers from `tokens`, which are laid out as `memory` says.
+
+        Reference points are (x, y) or (cx, cy, width, height) in 0..1 of the padded image.
+        """
+        samples = (self.num_heads, self.num_levels, self.num_points)
+        value = self.value_projection(tokens).masked_fill(memory.padding[..., None], 0.0)
+        offsets = self.sampling_offsets(queries).unflatten(-1, (*samples, 2))
+        weights = self.attention_weights(queries).unflatten(-1, (self.num_heads, -1)).softmax(-1)
+        locations = self._locations(offsets, reference_points, memory)
+        gathered = ms_deform_attn(
+            value.unflatten(-1, (self.num_heads, -1)),
+            memory.spatial_shapes,
+            memory.level_start_index,
+            locations,
+            weights.unflatten(-1, samples[1:]),
+        )
+        output: Tensor = self.output_projection(gathered)
+        return output
+
+    def _locations(self, offsets: Tensor, reference_points: Tensor, memory: Memory) -> Tensor:
+        # [batch, queries, heads, levels, points, 2]
+        centres = reference_points[:, :, None, :, None, :2]
+        if reference_points.shape[-1] == 2:
+            # Offsets in cells of each level.
+            cells = memory.spatial_shapes.flip(-1).to(offsets.dtype)
+            return centres + offsets / cells[:, None]
+        # Offsets in half boxes: the first ring of points lies on the border of the box.
+        half_sizes = reference_points[:, :, None, :, None, 2:] * 0.5
+        return centres + offsets / self.num_points * half_sizes
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with a residual around them and a norm after."""
+
+    def __init__(
+        self, hidden_dim: int, feedforward_dim: int, activation: str, dropout: float
+    ) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(hidden_dim, feedforward_dim)
+        self.linear2 = nn.Linear(feedforward_dim, hidden_dim)
+        self.norm = nn.LayerNorm(hidden_dim)
+        self.activation = getattr(torch.nn.functional, activation)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Float[Tensor, "batch tokens hidden"]) -> Tensor:
+        hidden = self.dropout(self.activation(self.linear1(tokens)))
+        output: Tensor = self.norm(tokens + self.dropout(self.linear2(hidden)))
+        return output

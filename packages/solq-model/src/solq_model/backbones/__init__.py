@@ -1,0 +1,3 @@
+"""Backbones: images → feature maps, finest first."""
+
+from solq_model.backbones.resnet import ResNetBackbone as ResNetBackbone

@@ -1,0 +1,109 @@
+"""ModelConfig: every choice that makes a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args, get_type_hints
+
+Backbone = Literal["resnet10_w32", "resnet18", "resnet34", "resnet50", "resnet101"]
+Activation = Literal["relu", "gelu", "silu"]
+PositionEmbedding = Literal["sine", "learned"]
+BackboneNorm = Literal["frozen", "batch"]
+QuerySelection = Literal["agnostic", "mixed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """A network. The defaults are the published SOLQ R50 configuration."""
+
+    backbone: Backbone = "resnet50"
+    """resnet10_w32 is one basic block a stage at half width, for training on a CPU."""
+    backbone_norm: BackboneNorm = "frozen"
+    """frozen: constant, for pretrained weights (published); batch: trained from scratch."""
+    frozen_stages: int = 1
+    """Backbone stages that are never trained: 0 none, 1 stem and first stage (published), … 4."""
+    dilation: bool = False
+    """The last backbone stage keeps its resolution and dilates its filters instead (DC5)."""
+
+    num_classes: int = 91
+    """Class slots. The published COCO weights use the category id itself as the slot."""
+    num_queries: int = 300
+    hidden_dim: int = 384
+    num_heads: int = 8
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    feedforward_dim: int = 1024
+    encoder_points: int = 4
+    decoder_points: int = 4
+    num_feature_levels: int = 4
+    """Levels of features: up to three backbone stages, then strided convolutions."""
+    activation: Activation = "relu"
+    dropout: float = 0.1
+    position_embedding: PositionEmbedding = "sine"
+
+    box_refinement: bool = True
+    """Each decoder layer corrects the boxes of the layer before."""
+    two_stage: bool = False
+    """The encoder proposes boxes, the best of which become the queries."""
+    query_selection: QuerySelection = "agnostic"
+    """How two stages make queries. agnostic: one "object" score, content and position from the
+    proposed box (Deformable DETR, published). mixed: per-class scores, learned content, position
+    from the current box at each layer (DINO, arXiv:2203.03605, section 3.4)."""
+    proposal_scale: float = 0.05
+    """Side of the boxes proposed at the finest level, in shares of the image; doubles per level."""
+
+    num_coefficients: int = 256
+    mask_size: int = 128
+    vector_hidden_dim: int = 1024
+    whitened_vectors: bool = False
+    """The mask head predicts coefficients relative to stored means and deviations of a data set."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for name in [field.name for field in fields(self)]:
+            value = getattr(self, name)
+            choices = get_args(hints[name])
+            if choices and value not in choices:
+                _reject(name, f"one of {', '.join(choices)}", value)
+            if hints[name] is int and (not isinstance(value, int) or isinstance(value, bool)):
+                _reject(name, "an integer", value)
+            if hints[name] is int and name != "frozen_stages" and value < 1:
+                _reject(name, "at least 1", value)
+        if not 0 <= self.frozen_stages <= 4:
+            _reject("frozen_stages", "0..4", self.frozen_stages)
+        if not 0 <= self.dropout < 1:
+            _reject("dropout", "0 <= dropout < 1", self.dropout)
+        if not 0 < self.proposal_scale < 1:
+            _reject("proposal_scale", "between 0 and 1", self.proposal_scale)
+        if self.hidden_dim % self.num_heads or self.hidden_dim % 32:
+            # 32: the groups of the group norm on the projected features.
+            expected = f"a multiple of 32 and of num_heads ({self.num_heads})"
+            _reject("hidden_dim", expected, self.hidden_dim)
+        if self.num_feature_levels > 5:
+            _reject("num_feature_levels", "1..5", self.num_feature_levels)
+        if self.num_coefficients > self.mask_size**2:
+            _reject(
+                "num_coefficients",
+                f"at most mask_size^2 ({self.mask_size**2})",
+                self.num_coefficients,
+            )
+        if self.two_stage and not self.box_refinement:
+            _reject(
+                "two_stage",
+                "box_refinement to be on (proposals are boxes to refine)",
+                self.two_stage,
+            )
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> ModelConfig:
+        """The config from plain values; unknown keys are an error."""
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            msg = f"unknown model config key(s) {', '.join(unknown)}"
+            raise ValueError(msg)
+        return cls(**values)
+
+
+def _reject(name: str, expected: str, got: object) -> None:
+    msg = f"ModelConfig.{name} must be {expected}, got {got!r}"
+    raise ValueError(msg)

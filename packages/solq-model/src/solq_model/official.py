@@ -1,0 +1,148 @@
+"""The published checkpoints: opened without running pickled code, their names mapped onto ours."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from solq_model.config import ModelConfig
+from solq_model.solq import SOLQ
+
+# Ours → published, by prefix; the first rule that matches counts. Leaves keep their names unless
+# a rule of LEAVES says otherwise.
+PREFIXES = (
+    (r"backbone\.body\.", "backbone.0.body."),
+    (r"neck\.projections\.", "input_proj."),
+    (r"neck\.positions\.rows\.", "backbone.1.row_embed."),
+    (r"neck\.positions\.columns\.", "backbone.1.col_embed."),
+    (r"level_embedding$", "transformer.level_embed"),
+    (r"encoder\.layers\.", "transformer.encoder.layers."),
+    (r"decoder\.layers\.", "transformer.decoder.layers."),
+    (r"queries\.embedding\.", "query_embed."),
+    (r"queries\.reference_points\.", "transformer.reference_points."),
+    (r"queries\.project\.", "transformer.pos_trans."),
+    (r"queries\.norm\.", "transformer.pos_trans_norm."),
+    (r"queries\.head\.project\.", "transformer.enc_output."),
+    (r"queries\.head\.norm\.", "transformer.enc_output_norm."),
+)
+ENCODER_LEAVES = (
+    (r"\.attention\.", ".self_attn."),
+    (r"(layers\.\d+)\.norm\.", r"\1.norm1."),
+    (r"\.feedforward\.norm\.", ".norm2."),
+)
+DECODER_LEAVES = (
+    (r"\.self_attention\.", ".self_attn."),
+    (r"\.cross_attention\.", ".cross_attn."),
+    (r"\.cross_norm\.", ".norm1."),
+    (r"\.self_norm\.", ".norm2."),
+    (r"\.feedforward\.norm\.", ".norm3."),
+)
+SHARED_LEAVES = (
+    (r"\.feedforward\.", "."),
+    (r"\.value_projection\.", ".value_proj."),
+    (r"\.output_projection\.", ".output_proj."),
+)
+
+
+def load_official_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """The state dict (`model`) of a published `.pth` file.
+
+    The file pickles an `argparse.Namespace` beside the weights. Only tensors, plain values and
+    that one class are admitted; anything else in the file is refused, never executed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        msg = f"checkpoint {path}: no such file"
+        raise ValueError(msg)
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "it ends too early"
+        msg = f"checkpoint {path}: expected a published .pth file, but it cannot be read: {reason}"
+        raise ValueError(msg) from error
+    state = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        keys = sorted(map(str, content))[:8] if isinstance(content, dict) else None
+        found = keys or type(content).__name__
+        msg = f"checkpoint {path}: expected a dict with the weights under 'model', found {found}"
+        raise ValueError(msg)
+    return state
+
+
+def official_names(our_name: str, config: ModelConfig) -> tuple[str, ...]:
+    """The published names of one of our tensors; the last is the one that counts.
+
+    The published modules share tensors, so a checkpoint holds some of them several times. Where
+    such copies differ the last one wins, as in `torch.nn.Module.load_state_dict`.
+    """
+    if match := re.match(r"(class|box)_heads\.heads\.(\d+)\.(.*)", our_name):
+        return _head_names(match[1], int(match[2]), match[3], config)
+    if match := re.match(r"queries\.head\.(class|box)_head\.(.*)", our_name):
+        return _head_names(match[1], config.decoder_layers, match[2], config)
+    if match := re.match(r"vector_head\.mlp\.(.*)", our_name):
+        return tuple(f"vector_embed.{layer}.{match[1]}" for layer in range(_num_heads(config)))
+    for pattern, replacement in PREFIXES:
+        name, count = re.subn("^" + pattern, replacement, our_name)
+        if count:
+            leaves = DECODER_LEAVES if our_name.startswith("decoder") else ENCODER_LEAVES
+            transformer = our_name.startswith(("encoder", "decoder"))
+            for old, new in (*leaves, *SHARED_LEAVES) if transformer else ():
+                name = re.sub(old, new, name)
+            return (name,)
+    msg = f"{our_name} has no counterpart in the published code"
+    raise ValueError(msg)
+
+
+def _num_heads(config: ModelConfig) -> int:
+    return config.decoder_layers + int(config.two_stage)
+
+
+def _head_names(kind: str, layer: int, leaf: str, config: ModelConfig) -> tuple[str, ...]:
+    layers = [layer] if config.box_refinement else list(range(_num_heads(config)))
+    published = {"class": "class_embed", "box": "bbox_embed"}[kind]
+    names = [f"{published}.{index}.{leaf}" for index in layers]
+    # The published decoder holds the box heads too, to refine; with two stages the class heads.
+    held = config.box_refinement if kind == "box" else config.two_stage
+    copies = [f"transformer.decoder.{name}" for name in names] if held else []
+    return (*copies, *names)
+
+
+def load_official_state_dict(model: SOLQ, state: Mapping[str, Tensor]) -> None:
+    """Load published weights into the model; strict: each tensor of either side has its partner."""
+    state = dict(state)
+    missing, wrong, weights = [], [], {}
+    for our_name, tensor in model.state_dict().items():
+        if our_name.endswith("num_batches_tracked"):
+            continue  # torch's batch norm counts batches; the published frozen one does not
+        names = official_names(our_name, model.config)
+        absent = [name for name in names if name not in state]
+        missing += absent
+        if absent:
+            continue
+        weights[our_name] = state[names[-1]]
+        for name in names:
+            if state[name].shape != tensor.shape:
+                wrong.append(f"{name} {tuple(state[name].shape)}, expected {tuple(tensor.shape)}")
+            del state[name]
+    if missing or wrong or state:
+        raise ValueError(_mismatch(model.config, missing, wrong, list(state)))
+    model.load_state_dict(weights, strict=False)
+
+
+def _mismatch(config: ModelConfig, missing: list[str], wrong: list[str], left: list[str]) -> str:
+    parts = [
+        f"the published weights do not fit this model ({config.backbone}, "
+        f"{config.num_classes} class slots, hidden {config.hidden_dim})"
+    ]
+    for what, names in (("missing", missing), ("of another shape", wrong), ("left over", left)):
+        if names:
+            shown = "; ".join(names[:4]) + ("; …" if len(names) > 4 else "")
+            parts.append(f"{len(names)} {what}: {shown}")
+    return ". ".join(parts)

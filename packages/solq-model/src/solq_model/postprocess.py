@@ -1,0 +1,52 @@
+"""Predictions → Instances: the best queries of each image, with pixel boxes and decoded masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from solq_maskcodec import DCTMaskCodec
+from solq_model.boxes import cxcywh_to_xyxy
+from solq_model.records import Instances, Predictions
+
+
+@torch.no_grad()
+def postprocess(
+    predictions: Predictions,
+    image_sizes: Sequence[tuple[int, int]],
+    codec: DCTMaskCodec,
+    top_k: int = 100,
+) -> list[Instances]:
+    """The `top_k` best (query, class) pairs of each image, best first.
+
+    `image_sizes` are the (height, width) the results are wanted at, one per image of the batch.
+    A query may appear more than once, with different classes, as published (solq.py:487-497).
+    """
+    batch, num_queries, num_classes = predictions.logits.shape
+    if len(image_sizes) != batch:
+        msg = (
+            f"image_sizes must hold one (height, width) per image ({batch}), got {len(image_sizes)}"
+        )
+        raise ValueError(msg)
+    if top_k < 1:
+        msg = f"top_k must be at least 1, got {top_k}"
+        raise ValueError(msg)
+    probabilities = predictions.logits.float().sigmoid().flatten(1)
+    scores, indices = probabilities.topk(min(top_k, num_queries * num_classes), dim=1)
+    queries, labels = indices // num_classes, indices % num_classes
+    results = []
+    for image, (height, width) in enumerate(image_sizes):
+        scale = predictions.boxes.new_tensor([width, height, width, height])
+        boxes = cxcywh_to_xyxy(predictions.boxes[image, queries[image]]) * scale
+        vectors = predictions.mask_vectors[image, queries[image]]
+        results.append(
+            Instances(
+                scores=scores[image],
+                labels=labels[image],
+                boxes=boxes,
+                box_masks=codec.decode(vectors),
+                image_size=(int(height), int(width)),
+            )
+        )
+    return results

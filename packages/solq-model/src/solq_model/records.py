@@ -1,0 +1,125 @@
+"""What crosses file borders: padded images, feature tokens, predictions, instances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from solq_maskcodec import masks_to_rle, paste_masks
+
+# Masks pasted at a time: `Instances.rle` needs the same memory for any number of them.
+PASTE_CHUNK = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaddedImages:
+    """Images of different sizes in one tensor, padded with zeros at the bottom and the right."""
+
+    tensors: Float[Tensor, "batch 3 height width"]
+    padding: Bool[Tensor, "batch height width"]  # True on padding
+
+    @classmethod
+    def from_list(cls, images: list[Tensor]) -> PaddedImages:
+        """Images `[3, height, width]` of any sizes, padded to the largest height and width."""
+        if not images:
+            msg = "images must hold at least one [3, height, width] tensor, got an empty list"
+            raise ValueError(msg)
+        for index, image in enumerate(images):
+            if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
+                msg = f"images[{index}] must be [3, height, width], got shape {tuple(image.shape)}"
+                raise ValueError(msg)
+        height = max(image.shape[1] for image in images)
+        width = max(image.shape[2] for image in images)
+        tensors = images[0].new_zeros(len(images), 3, height, width)
+        padding = torch.ones(len(images), height, width, dtype=torch.bool, device=tensors.device)
+        for index, image in enumerate(images):
+            tensors[index, :, : image.shape[1], : image.shape[2]] = image
+            padding[index, : image.shape[1], : image.shape[2]] = False
+        return cls(tensors=tensors, padding=padding)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureMap:
+    """One level of features with its padding and position encoding."""
+
+    features: Float[Tensor, "batch hidden height width"]
+    positions: Float[Tensor, "batch hidden height width"]
+    padding: Bool[Tensor, "batch height width"]  # True on padding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """All feature levels as one row of tokens, with what attention must know of their layout."""
+
+    tokens: Float[Tensor, "batch tokens hidden"]
+    positions: Float[Tensor, "batch tokens hidden"]
+    padding: Bool[Tensor, "batch tokens"]  # True on padding
+    level_sizes: tuple[tuple[int, int], ...]  # (height, width) of each level
+    spatial_shapes: Int[Tensor, "levels 2"]  # the same as a tensor
+    level_start_index: Int[Tensor, " levels"]
+    valid_ratios: Float[Tensor, "batch levels 2"]  # (x, y): share of each level that is no padding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposals:
+    """What the encoder proposes at each token; the first stage of two."""
+
+    logits: Float[Tensor, "batch tokens classes"]
+    boxes: Float[Tensor, "batch tokens 4"]  # cxcywh in 0..1
+    class_agnostic: bool  # trained on "object or not" in class slot 0, as published
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """What the network says of each query."""
+
+    logits: Float[Tensor, "batch queries classes"]
+    boxes: Float[Tensor, "batch queries 4"]  # cxcywh in 0..1 of the image without its padding
+    mask_vectors: Float[Tensor, "batch queries coefficients"]
+    auxiliary: tuple[Predictions, ...] = ()  # the decoder layers before the last, in order
+    proposals: Proposals | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instances:
+    """The objects found in one image, best first."""
+
+    scores: Float[Tensor, " instances"]
+    labels: Int[Tensor, " instances"]  # class slots of the network
+    boxes: Float[Tensor, "instances 4"]  # (x0, y0, x1, y1) in pixels
+    box_masks: Bool[Tensor, "instances size size"]  # each in the frame of its box
+    image_size: tuple[int, int] = field()  # (height, width)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def masks(self) -> Bool[Tensor, "instances height width"]:
+        """The masks in the image. Memory: instances x height x width bytes; see `rle`."""
+        pasted: Tensor = paste_masks(self.box_masks, self.boxes, self.image_size)
+        return pasted
+
+    def rle(self) -> list[dict[str, object]]:
+        """COCO RLE of each mask (`size`, compressed `counts` as str), in flat memory."""
+        box_masks = self.box_masks.cpu().numpy()
+        boxes = self.boxes.float().cpu().numpy()
+        encoded: list[dict[str, object]] = []
+        for start in range(0, len(self), PASTE_CHUNK):
+            chunk = slice(start, start + PASTE_CHUNK)
+            pasted: np.ndarray = paste_masks(box_masks[chunk], boxes[chunk], self.image_size)
+            encoded += masks_to_rle(pasted)
+        return encoded
+
+    def select(self, keep: Tensor) -> Instances:
+        """The instances that an index or a boolean mask picks."""
+        return Instances(
+            scores=self.scores[keep],
+            labels=self.labels[keep],
+            boxes=self.boxes[keep],
+            box_masks=self.box_masks[keep],
+            image_size=self.image_size,
+        )

@@ -1,0 +1,250 @@
+"""The SOLQ network: images → Predictions, readable top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from solq_model import initialize
+from solq_model.attention import DeformableAttention, FeedForward
+from solq_model.backbones import ResNetBackbone
+from solq_model.categories import Categories
+from solq_model.config import ModelConfig
+from solq_model.decoder import Decoder, DecoderLayer
+from solq_model.encoder import Encoder, EncoderLayer
+from solq_model.heads import MLP, LayerHeads, VectorHead
+from solq_model.neck import Neck, downsample_padding, flatten_levels
+from solq_model.positions import BoxPositions, LearnedPositions, SinePositions
+from solq_model.preprocess import Preprocessing
+from solq_model.queries import AgnosticQueries, LearnedQueries, MixedQueries, ProposalHead
+from solq_model.records import FeatureMap, PaddedImages, Predictions
+
+if TYPE_CHECKING:
+    from solq_model.predict import ImageInput, Result
+
+
+class SOLQ(nn.Module):
+    """Segmenting Objects by Learning Queries (arXiv:2106.02351). Made by `build_model`."""
+
+    def __init__(
+        self,
+        *,
+        config: ModelConfig,
+        backbone: ResNetBackbone,
+        neck: Neck,
+        encoder: Encoder,
+        queries: nn.Module,
+        decoder: Decoder,
+        class_heads: LayerHeads,
+        box_heads: LayerHeads,
+        vector_head: VectorHead,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.categories = Categories.numbered(config.num_classes)
+        self.preprocessing = Preprocessing()
+        self.backbone = backbone
+        self.neck = neck
+        self.level_embedding = nn.Parameter(
+            torch.empty(config.num_feature_levels, config.hidden_dim)
+        )
+        self.encoder = encoder
+        self.queries = queries
+        self.decoder = decoder
+        self.class_heads = class_heads
+        self.box_heads = box_heads
+        self.vector_head = vector_head
+
+    def forward(
+        self, images: Sequence[Float[Tensor, "3 _ _"]], *, batch_invariant: bool = False
+    ) -> Predictions:
+        """Predictions for normalised images of any sizes, padded into one batch.
+
+        The published network lets padding leak into an image's features (convolutions and group
+        norm run over it), so that results depend a little on the other images of the batch. With
+        `batch_invariant` each image passes the convolutions alone, and its result is that of a
+        batch of one. Published numbers of padded batches need the default.
+        """
+        levels = self._isolated_levels(images) if batch_invariant else self._padded_levels(images)
+        memory = self.encoder(flatten_levels(levels, self.level_embedding))
+        queries = self.queries(memory)
+        layers = []
+        for index, (content, boxes) in enumerate(self.decoder(queries, memory, self.box_heads)):
+            layers.append(
+                Predictions(
+                    logits=self.class_heads.at(index)(content),
+                    boxes=boxes,
+                    mask_vectors=self.vector_head(content),
+                )
+            )
+        return Predictions(
+            logits=layers[-1].logits,
+            boxes=layers[-1].boxes,
+            mask_vectors=layers[-1].mask_vectors,
+            auxiliary=tuple(layers[:-1]),
+            proposals=queries.proposals,
+        )
+
+    def _padded_levels(self, images: Sequence[Tensor]) -> list[FeatureMap]:
+        batch = PaddedImages.from_list(list(images))
+        maps = self.neck.project(self.backbone(batch.tensors))
+        return [
+            self.neck.locate(m, downsample_padding(batch.padding, (m.shape[2], m.shape[3])))
+            for m in maps
+        ]
+
+    def _isolated_levels(self, images: Sequence[Tensor]) -> list[FeatureMap]:
+        PaddedImages.from_list(list(images))  # the same checks of the argument
+        alone = [self.neck.project(self.backbone(image[None])) for image in images]
+        levels = []
+        for maps in zip(*alone, strict=True):
+            height = max(m.shape[2] for m in maps)
+            width = max(m.shape[3] for m in maps)
+            features = maps[0].new_zeros(len(maps), maps[0].shape[1], height, width)
+            padding = torch.ones(len(maps), height, width, dtype=torch.bool, device=features.device)
+            for index, m in enumerate(maps):
+                features[index, :, : m.shape[2], : m.shape[3]] = m[0]
+                padding[index, : m.shape[2], : m.shape[3]] = False
+            levels.append(self.neck.locate(features, padding))
+        return levels
+
+    def predict(self, image: ImageInput, *, threshold: float = 0.5, top_k: int = 100) -> Result:
+        """The objects found in one image with a score of at least `threshold`.
+
+        `image` is a path, a PIL image, a uint8 array `[height, width, 3]` or a uint8 tensor
+        `[3, height, width]`.
+        """
+        from solq_model.predict import predict
+
+        return predict(self, image, threshold=threshold, top_k=top_k)
+
+    def save(self, directory: str | Path) -> None:
+        """Write weights, configuration and categories; see `SOLQ.load`."""
+        from solq_model.saved import save_model
+
+        save_model(self, Path(directory))
+
+    @staticmethod
+    def load(directory: str | Path) -> SOLQ:
+        """A saved model, in evaluation mode. Nothing in the folder is executed."""
+        from solq_model.saved import load_model
+
+        return load_model(Path(directory))
+
+
+def build_model(config: ModelConfig) -> SOLQ:
+    """The network of a configuration, with fresh weights from torch's global random state."""
+    num_stages = min(config.num_feature_levels, 3)
+    hidden_dim = config.hidden_dim
+    backbone = ResNetBackbone(
+        name=config.backbone,
+        norm=config.backbone_norm,
+        frozen_stages=config.frozen_stages,
+        dilation=config.dilation,
+        num_outputs=num_stages,
+    )
+    sine = config.position_embedding == "sine"
+    positions = SinePositions(hidden_dim) if sine else LearnedPositions(hidden_dim)
+    model = SOLQ(
+        config=config,
+        backbone=backbone,
+        neck=Neck(backbone.num_channels, hidden_dim, config.num_feature_levels, positions),
+        encoder=Encoder([_encoder_layer(config) for _ in range(config.encoder_layers)]),
+        queries=_query_source(config),
+        decoder=Decoder(
+            [_decoder_layer(config) for _ in range(config.decoder_layers)],
+            box_refinement=config.box_refinement,
+            box_positions=BoxPositions(hidden_dim) if _is_mixed(config) else None,
+        ),
+        class_heads=_per_layer(_class_head(config), config),
+        box_heads=_per_layer(_box_head(config), config),
+        vector_head=VectorHead(
+            hidden_dim,
+            config.vector_hidden_dim,
+            config.num_coefficients,
+            whitened=config.whitened_vectors,
+        ),
+    )
+    _initialize(model)
+    return model
+
+
+def _is_mixed(config: ModelConfig) -> bool:
+    return config.two_stage and config.query_selection == "mixed"
+
+
+def _encoder_layer(config: ModelConfig) -> EncoderLayer:
+    return EncoderLayer(
+        _attention(config, config.encoder_points), _feedforward(config), config.dropout
+    )
+
+
+def _decoder_layer(config: ModelConfig) -> DecoderLayer:
+    self_attention = nn.MultiheadAttention(
+        config.hidden_dim, config.num_heads, dropout=config.dropout, batch_first=True
+    )
+    return DecoderLayer(
+        self_attention,
+        _attention(config, config.decoder_points),
+        _feedforward(config),
+        config.dropout,
+    )
+
+
+def _attention(config: ModelConfig, num_points: int) -> DeformableAttention:
+    return DeformableAttention(
+        config.hidden_dim, config.num_heads, config.num_feature_levels, num_points
+    )
+
+
+def _feedforward(config: ModelConfig) -> FeedForward:
+    return FeedForward(config.hidden_dim, config.feedforward_dim, config.activation, config.dropout)
+
+
+def _class_head(config: ModelConfig) -> nn.Linear:
+    head = nn.Linear(config.hidden_dim, config.num_classes)
+    initialize.initialize_class_head(head)
+    return head
+
+
+def _box_head(config: ModelConfig) -> MLP:
+    head = MLP(config.hidden_dim, config.hidden_dim, 4, num_layers=3)
+    initialize.initialize_box_head(head, size_bias=0.0)
+    return head
+
+
+def _per_layer(head: nn.Module, config: ModelConfig) -> LayerHeads:
+    """Own heads for each layer with box refinement, one for all without (solq.py:111-121)."""
+    count = config.decoder_layers if config.box_refinement else 1
+    return LayerHeads([deepcopy(head) for _ in range(count)])
+
+
+def _query_source(config: ModelConfig) -> nn.Module:
+    if not config.two_stage:
+        return LearnedQueries(config.num_queries, config.hidden_dim)
+    head = ProposalHead(_class_head(config), _box_head(config), config.proposal_scale)
+    source = MixedQueries if _is_mixed(config) else AgnosticQueries
+    return source(config.num_queries, head)
+
+
+def _initialize(model: SOLQ) -> None:
+    for part in (model.encoder, model.decoder):
+        initialize.initialize_transformer(part)
+    initialize.initialize_queries(model.queries)
+    nn.init.normal_(model.level_embedding)
+    for projection in model.neck.projections:
+        assert isinstance(projection, nn.Sequential)
+        assert isinstance(projection[0], nn.Conv2d)
+        initialize.initialize_projection(projection[0])
+    first = model.box_heads.at(0)
+    assert isinstance(first, MLP)
+    initialize.initialize_box_head(first, size_bias=0.0 if model.config.two_stage else -2.0)
+    initialize.initialize_vector_head(
+        model.vector_head.mlp, bias=0.0 if model.config.whitened_vectors else -2.0
+    )
