@@ -1,0 +1,97 @@
+"""The `solq` command: arguments → a command that runs; errors → one clear line."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.markup import escape
+
+from solq_train.commands.data import Data
+from solq_train.commands.demo import Demo
+from solq_train.commands.evaluate import Evaluate
+from solq_train.commands.predict import Predict
+from solq_train.commands.train import Train
+from solq_train.config import TrainConfig
+from solq_train.engine import NonFiniteLossError
+from solq_train.recipes import RECIPES
+from solq_train.run_file import read_run_file
+
+DESCRIPTION = "SOLQ: end-to-end instance segmentation by learned queries."
+USER_ERROR, RUN_FAILED, INTERRUPTED = 2, 1, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code: 0 done, 1 the run failed, 2 the input was refused."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    console, errors = Console(), Console(stderr=True)
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=errors, show_time=False, show_path=False)],
+        force=True,
+    )
+    try:
+        command = parse(arguments)
+        return command.run(console)
+    except NonFiniteLossError as error:
+        return _fail(errors, error, RUN_FAILED)
+    except (ValueError, OSError) as error:
+        return _fail(errors, error, USER_ERROR)
+    except KeyboardInterrupt:
+        errors.print("interrupted; the last finished epoch is saved")
+        return INTERRUPTED
+
+
+def parse(arguments: Sequence[str]) -> Train | Evaluate | Predict | Data | Demo:
+    """The command that the arguments name, complete with its settings."""
+    settings = _settings(arguments)
+    train = tyro.conf.subcommand("train", default=_train_defaults(settings), prefix_name=False)
+    commands = (
+        Annotated[Demo, tyro.conf.subcommand("demo", prefix_name=False)]
+        | Annotated[Train, train]
+        | Annotated[Evaluate, tyro.conf.subcommand("evaluate", prefix_name=False)]
+        | Annotated[Predict, tyro.conf.subcommand("predict", prefix_name=False)]
+        | Annotated[Data, tyro.conf.subcommand("data", prefix_name=False)]
+    )
+    command: Train | Evaluate | Predict | Data | Demo = tyro.cli(
+        commands, prog="solq", description=DESCRIPTION, args=arguments
+    )
+    return command
+
+
+def _settings(arguments: Sequence[str]) -> TrainConfig | None:
+    """What recipe and run file say, before the other arguments change it; None without a recipe."""
+    if not arguments or arguments[0] != "train":
+        return None
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--recipe")
+    early.add_argument("--config", type=Path)
+    found, _ = early.parse_known_args(arguments[1:])
+    if found.recipe not in RECIPES:
+        return None
+    config = RECIPES[found.recipe]()
+    return config if found.config is None else read_run_file(found.config, config)
+
+
+def _train_defaults(settings: TrainConfig | None) -> Train:
+    missing = tyro.MISSING
+    train = Train(recipe=missing, data=missing, output=missing)
+    return train if settings is None else replace(train, settings=settings)
+
+
+def _fail(errors: Console, error: Exception, code: int) -> int:
+    if os.environ.get("SOLQ_TRACEBACK"):
+        traceback.print_exc()
+    errors.print(f"[bold red]solq:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    return code

@@ -1,0 +1,1 @@
+"""The commands of `solq`: each a frozen dataclass whose fields are its arguments."""

@@ -1,0 +1,71 @@
+"""`solq evaluate`: a model on a data set → the COCO table."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from solq_model.atomic import atomic_file
+from solq_model.predict import codec_of
+from solq_train.commands.output import metrics_table, prepare_output
+from solq_train.data.layout import find_split
+from solq_train.evaluation import evaluate, image_ids_of
+from solq_train.metrics import codec_ceiling
+from solq_train.models import open_model
+from solq_train.setup import resolve_device
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Evaluate a model on a data set by pycocotools: boxes, masks, and the codec's ceiling.
+
+    With OUTPUT, also writes `detections.json` (COCO results) and `metrics.json`.
+    """
+
+    model: Path
+    """Saved model (a folder such as runs/demo/best), or a published .pth file."""
+    data: Path
+    """Data set folder in COCO layout."""
+    split: Literal["train", "val"] = "val"
+    output: Path | None = None
+    """Folder for detections and numbers; must be new or empty."""
+    top_k: int = 100
+    """Detections per image."""
+    batch_size: int = 1
+    """Images at a time; results do not depend on it."""
+    num_workers: int = 0
+    limit: int | None = None
+    """Only the first so many images."""
+    device: str = "auto"
+
+    def run(self, console: Console) -> int:
+        """Evaluate; the exit code."""
+        split = find_split(self.data, self.split)
+        if self.output is not None:
+            prepare_output(self.output)
+        model = open_model(self.model, split.annotations).to(resolve_device(self.device))
+        ids = image_ids_of(split.annotations, self.limit)
+        evaluation = evaluate(
+            model,
+            split,
+            console,
+            top_k=self.top_k,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            image_ids=ids,
+        )
+        with console.status("codec ceiling"):
+            ceiling = codec_ceiling(split.annotations, codec_of(model), image_ids=ids)
+        console.print(metrics_table(evaluation.metrics, ceiling))
+        if self.output is not None:
+            numbers = evaluation.metrics.to_dict() | {"ceiling.segm.AP": ceiling.segm.AP}
+            files = {"detections.json": evaluation.detections, "metrics.json": numbers}
+            for name, content in files.items():
+                with atomic_file(self.output / name) as temporary:
+                    temporary.write_text(json.dumps(content), encoding="utf-8")
+                console.print(f"wrote {self.output / name}", highlight=False)
+        return 0

@@ -1,0 +1,126 @@
+"""`solq train`: a recipe on a data set → a run folder."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+
+from solq_train.checkpoint import has_checkpoint
+from solq_train.commands.output import metrics_table, prepare_output
+from solq_train.config import TrainConfig
+from solq_train.data.layout import Split, find_split
+from solq_train.engine import BEST, LAST, METRICS, train
+from solq_train.outcome import REPORT, Outcome, write_outcome
+from solq_train.recipes import RECIPES
+from solq_train.run_file import write_run_file
+from solq_train.setup import prepare_run
+
+CONFIG = "config.json"
+RecipeName = Literal["tiny_cpu", "overfit_8", "r50_coco", "r101_coco"]
+assert set(RecipeName.__args__) == RECIPES.keys()  # type: ignore[attr-defined]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a network on a data set in COCO layout.
+
+    Writes into OUTPUT: `best/` and `last/` (weights and configuration), `metrics.jsonl`,
+    `summary.json`, `report.html` and `config.json`, the configuration as it was run.
+    Arguments beat the run file, which beats the recipe.
+    """
+
+    recipe: RecipeName
+    """Named configuration to start from; its values are the defaults shown here."""
+    data: Path
+    """Data set folder: annotations/instances_{train,val}[year].json and the image folders."""
+    output: Path
+    """Folder of the run; must be new or empty unless --resume is given."""
+    config: Path | None = None
+    """Run file (TOML, or a config.json that a run left) with values that replace the recipe's."""
+    resume: bool = False
+    """Go on after the last finished epoch of OUTPUT."""
+    settings: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+
+    def run(self, console: Console) -> int:
+        """Train; the exit code."""
+        training = find_split(self.data, "train")
+        # Overfitting is judged on the images it was trained on.
+        overfits = self.settings.data.limit is not None
+        validation = training if overfits else find_split(self.data, "val")
+        title = f"{self.recipe} on {self.data.name}"
+        command = "solq " + shlex.join(sys.argv[1:])
+        outcome = run_training(
+            self.settings,
+            training,
+            validation,
+            self.output,
+            console,
+            resume=self.resume,
+            title=title,
+            command=command,
+        )
+        console.print(metrics_table(outcome.metrics, outcome.ceiling))
+        console.print(
+            f"model   {self.output / BEST}\nreport  {self.output / REPORT}", highlight=False
+        )
+        return 0
+
+
+def run_training(
+    config: TrainConfig,
+    training: Split,
+    validation: Split,
+    output: Path,
+    console: Console,
+    *,
+    resume: bool,
+    title: str,
+    command: str,
+    timing: dict[str, float] | None = None,
+) -> Outcome:
+    """Train, evaluate and write everything a run leaves. `timing` is what took time before."""
+    timing = dict(timing or {})
+    prepare_output(output, resume=resume, resumable=has_checkpoint(output / LAST))
+    started = time.perf_counter()
+    with console.status("prepare"):
+        run = prepare_run(config, training)
+    write_run_file(output / CONFIG, run.config)
+    if not resume:
+        (output / METRICS).unlink(missing_ok=True)
+    timing["prepare"] = time.perf_counter() - started
+    describe(run.config, len(run.dataset), run.total_steps, run.model, console)
+    result = train(run, validation, output, console, resume=resume)
+    timing["train"] = result.progress.seconds
+    timing["evaluate and save"] = (
+        time.perf_counter() - started - sum(timing[key] for key in ("prepare", "train"))
+    )
+    return write_outcome(
+        output, run.config, result, validation, title=title, command=command, timing=timing
+    )
+
+
+def describe(
+    config: TrainConfig, num_images: int, total_steps: int, model: object, console: Console
+) -> None:
+    """Say what is about to run."""
+    from solq_model.solq import SOLQ
+
+    assert isinstance(model, SOLQ)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    console.print(
+        f"{config.model.backbone}, {parameters / 1e6:.1f} M parameters, "
+        f"{len(model.categories.entries)} categories, {num_images} images, "
+        f"{total_steps} steps of {config.optimizer.batch_size}, "
+        f"device {next(model.parameters()).device}",
+        highlight=False,
+    )

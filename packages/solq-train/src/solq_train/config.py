@@ -1,0 +1,100 @@
+"""TrainConfig: every choice that makes a run. One value per run, all fields visible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from solq_model import ModelConfig
+from solq_train.criterion import LossConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """How images become samples. The defaults are the published transforms."""
+
+    class_slots: Literal["contiguous", "category_id"] = "contiguous"
+    """category_id: the id itself is the class slot, as in the published COCO weights."""
+    short_sides: tuple[int, ...] = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
+    """Sizes in pixels that a training image's short side is scaled to, one by chance."""
+    eval_short_side: int = 800
+    max_size: int = 1333
+    """No image becomes longer than this."""
+    horizontal_flip: float = 0.5
+    vertical_flip: float = 0.0
+    transpose: float = 0.0
+    crop: float = 0.5
+    """Probability of the crop branch: scale, cut a random part, scale again."""
+    crop_resize: tuple[int, ...] = (400, 500, 600)
+    crop_size: tuple[int, int] = (384, 600)
+    """Smallest and largest side of the random part."""
+    limit: int | None = None
+    """Train on the first so many images only, and evaluate on the same; for overfitting tests."""
+    num_workers: int = 2
+    """Processes that load samples; 0 loads in the training process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW, its parameter groups and its schedule. The defaults are the published ones."""
+
+    learning_rate: float = 2e-4
+    backbone_learning_rate: float = 2e-5
+    offset_rate_factor: float = 0.1
+    """Sampling offsets and reference points learn at this share of the rate."""
+    weight_decay: float = 1e-4
+    clip_norm: float = 0.1
+    """Gradients are scaled down to this norm; 0 leaves them."""
+    batch_size: int = 32
+    epochs: int = 50
+    schedule: Literal["step", "cosine"] = "step"
+    """step: a tenth from `drop_epoch` on; cosine: down to `final_rate_factor` over the run."""
+    drop_epoch: int = 40
+    warmup_steps: int = 0
+    """Steps over which the rate grows linearly from zero."""
+    final_rate_factor: float = 0.02
+
+    def __post_init__(self) -> None:
+        rates = ("learning_rate", "backbone_learning_rate", "offset_rate_factor")
+        for name in (*rates, "batch_size", "epochs", "drop_epoch"):
+            if getattr(self, name) <= 0:
+                msg = f"optimizer.{name} must be above 0, got {getattr(self, name)}"
+                raise ValueError(msg)
+        for name in ("weight_decay", "clip_norm", "warmup_steps", "final_rate_factor"):
+            if getattr(self, name) < 0:
+                msg = f"optimizer.{name} must be at least 0, got {getattr(self, name)}"
+                raise ValueError(msg)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A whole run, made by a recipe, changed by a TOML file and by arguments."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    seed: int = 42
+    device: str = "auto"
+    """auto: the GPU where there is one, else the CPU."""
+    max_steps: int | None = None
+    """Stop after so many steps; the schedule then runs over these."""
+    evaluate_every: int = 1
+    """Epochs between evaluations; the last epoch is always evaluated."""
+    log_every: int = 10
+    """Steps between lines of metrics.jsonl."""
+    top_k: int = 100
+    """Detections per image that are evaluated."""
+    backbone_weights: str | None = None
+    """Pretrained backbone: a file of torchvision's weights, or "imagenet" to download them."""
+    initial_weights: str | None = None
+    """Start from a saved model's folder, or from a published .pth file."""
+
+    def __post_init__(self) -> None:
+        for name in ("evaluate_every", "log_every", "top_k"):
+            if getattr(self, name) < 1:
+                msg = f"{name} must be at least 1, got {getattr(self, name)}"
+                raise ValueError(msg)
+        if self.max_steps is not None and self.max_steps < 1:
+            msg = f"max_steps must be at least 1, got {self.max_steps}"
+            raise ValueError(msg)

@@ -1,0 +1,91 @@
+"""One function per loss term."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from solq_maskcodec import DCTMaskCodec
+from solq_model.boxes import cxcywh_to_xyxy, generalized_iou
+from solq_train.criterion.matcher import FOCAL_ALPHA, FOCAL_GAMMA
+
+# Decoded masks lie around 0..1; times this they are logits of about -4..4.
+MASK_LOGIT_SCALE = 8.0
+
+
+def focal_loss(
+    logits: Float[Tensor, "batch queries classes"],
+    one_hot: Float[Tensor, "batch queries classes"],
+    num_objects: float,
+) -> Float[Tensor, ""]:
+    """Focal loss (arXiv:1708.02002) of all queries and classes, per object."""
+    probability = logits.sigmoid()
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, one_hot, reduction="none")
+    of_target = probability * one_hot + (1 - probability) * (1 - one_hot)
+    alpha = FOCAL_ALPHA * one_hot + (1 - FOCAL_ALPHA) * (1 - one_hot)
+    return (alpha * cross_entropy * (1 - of_target) ** FOCAL_GAMMA).sum() / num_objects
+
+
+def box_l1_loss(
+    boxes: Float[Tensor, "pairs 4"], targets: Float[Tensor, "pairs 4"], num_objects: float
+) -> Float[Tensor, ""]:
+    """L1 distance of normalised cxcywh boxes, per object."""
+    return (boxes - targets).abs().sum() / num_objects
+
+
+def giou_loss(
+    boxes: Float[Tensor, "pairs 4"], targets: Float[Tensor, "pairs 4"], num_objects: float
+) -> Float[Tensor, ""]:
+    """One minus the generalised IoU of normalised cxcywh boxes, per object."""
+    giou = generalized_iou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(targets))
+    return (1 - giou).sum() / num_objects
+
+
+def vector_l1_loss(
+    vectors: Float[Tensor, "pairs coefficients"],
+    targets: Float[Tensor, "pairs coefficients"],
+    deviation: Float[Tensor, " coefficients"] | None,
+) -> Float[Tensor, ""]:
+    """Mean L1 distance of mask vectors, in units of `deviation` where one is given.
+
+    Raw coefficients are the published loss (solq.py:373-376); there the few low frequencies, whose
+    deviation is 30 times that of the last ones, carry nearly all of it.
+    """
+    if not len(vectors):
+        return vectors.sum() * 0
+    distance = (vectors - targets).abs()
+    return (distance if deviation is None else distance / deviation).mean()
+
+
+def mask_loss(
+    vectors: Float[Tensor, "pairs coefficients"],
+    box_masks: Bool[Tensor, "pairs size size"],
+    codec: DCTMaskCodec,
+    size: int,
+    num_objects: float,
+) -> Float[Tensor, ""]:
+    """Cross-entropy plus dice of the decoded masks on a grid of `size` x `size`, per object.
+
+    It weighs errors by area, where the L1 on coefficients weighs all frequencies alike.
+    """
+    if not len(vectors):
+        return vectors.sum() * 0
+    decoded: Tensor = codec.decode(vectors, threshold=None, size=size)
+    logits = MASK_LOGIT_SCALE * (decoded - 0.5)
+    target = F.adaptive_avg_pool2d(box_masks.to(logits.dtype), size)
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    probability = logits.sigmoid()
+    overlap = 2 * (probability * target).sum((-2, -1))
+    total = probability.sum((-2, -1)) + target.sum((-2, -1))
+    dice = 1 - (overlap + 1) / (total + 1)
+    return (cross_entropy.mean((-2, -1)) + dice).sum() / num_objects
+
+
+@torch.no_grad()
+def class_error(logits: Float[Tensor, "pairs classes"], labels: Tensor) -> Float[Tensor, ""]:
+    """Percentage of matched queries whose best class is wrong; 100 without any object."""
+    if not len(labels):
+        return logits.new_tensor(100.0)
+    return 100 - 100 * (logits.argmax(-1) == labels).float().mean()

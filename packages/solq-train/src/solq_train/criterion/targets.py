@@ -1,0 +1,56 @@
+"""Ground truth → what the losses compare with; made once per batch, not once per decoder layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from solq_maskcodec import DCTMaskCodec, crop_masks
+from solq_model.boxes import xyxy_to_cxcywh
+from solq_train.data.records import Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedTargets:
+    """The objects of all images of a batch, one after another."""
+
+    counts: tuple[int, ...]  # objects of each image
+    labels: Int[Tensor, " instances"]  # class slots
+    boxes: Float[Tensor, "instances 4"]  # cxcywh in 0..1 of each object's own image
+    box_masks: Bool[Tensor, "instances size size"]  # in the frame of each box
+    mask_vectors: Float[Tensor, "instances coefficients"]
+
+    @property
+    def offsets(self) -> list[int]:
+        """Where the objects of each image begin."""
+        starts = [0]
+        for count in self.counts[:-1]:
+            starts.append(starts[-1] + count)
+        return starts
+
+
+@torch.no_grad()
+def encode_targets(
+    targets: Sequence[Target], codec: DCTMaskCodec, device: torch.device | str = "cpu"
+) -> EncodedTargets:
+    """Boxes normalised by their image, masks cropped to their boxes and encoded."""
+    box_masks = [
+        crop_masks(t.masks.to(device), t.boxes.to(device), codec.mask_size) for t in targets
+    ]
+    boxes = []
+    for target in targets:
+        height, width = target.image_size
+        scale = torch.tensor([width, height, width, height], dtype=torch.float32)
+        boxes.append(xyxy_to_cxcywh(target.boxes.float()) / scale)
+    cropped = torch.cat(box_masks)
+    return EncodedTargets(
+        counts=tuple(len(t.labels) for t in targets),
+        labels=torch.cat([t.labels for t in targets]).to(device),
+        boxes=torch.cat(boxes).to(device),
+        box_masks=cropped,
+        mask_vectors=codec.encode(cropped),
+    )

@@ -1,0 +1,178 @@
+"""Record → sample: the images of an annotation file with the objects a network can learn from."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from solq_model.categories import Categories
+from solq_train.data.coco import (
+    CocoAnnotation,
+    CocoFile,
+    CocoImage,
+    annotation_mask,
+    read_coco,
+)
+from solq_train.data.defects import DataError
+from solq_train.data.images import load_image
+from solq_train.data.records import Target
+from solq_train.data.transforms import Transform
+
+logger = logging.getLogger(__name__)
+
+
+class CocoInstances(Dataset[tuple[Tensor, Target]]):
+    """Samples (normalised image, target), one for each image of the file, in its order.
+
+    Targets leave out crowds and objects whose box has no area inside the image, as published;
+    images without objects stay. `coco` keeps everything, for the evaluation.
+    What a sample looks like depends on seed, epoch and image id only, not on the order of the
+    samples or on the worker that makes them.
+    """
+
+    def __init__(
+        self,
+        annotations: Path,
+        images: Path,
+        categories: Categories,
+        transform: Transform,
+        seed: int = 0,
+    ) -> None:
+        self.coco = read_coco(annotations)
+        self.images = images
+        self.categories = categories
+        _check_categories(self.coco, categories)
+        _check_files(self.coco, images)
+        self._records = _learnable(self.coco)
+        self._transform = transform
+        self._seed = seed
+        # In shared memory, so that workers which outlive an epoch see the next one.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> tuple[Float32[Tensor, "3 height width"], Target]:
+        record = self._records[index]
+        picture = load_image(self.images, record)
+        rng = sample_rng(self._seed, int(self._epoch), record.id)
+        return self._transform(picture, self._target(record), rng)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Renews the chance in the transforms; call it before the loader's iteration starts."""
+        self._epoch.fill_(epoch)
+
+    def _target(self, record: CocoImage) -> Target:
+        image_size = (record.height, record.width)
+        slots = [self.categories.slot_of(item.category_id) for item in record.annotations]
+        return Target(
+            image_id=record.id,
+            image_size=image_size,
+            original_size=image_size,
+            boxes=clipped_boxes(record.annotations, image_size),
+            labels=torch.tensor(slots, dtype=torch.int64),
+            masks=self._masks(record),
+        )
+
+    def _masks(self, record: CocoImage) -> Bool[Tensor, "instances height width"]:
+        masks = np.zeros((len(record.annotations), record.height, record.width), dtype=bool)
+        for mask, annotation in zip(masks, record.annotations, strict=True):
+            try:
+                mask[:] = annotation_mask(annotation, (record.height, record.width))
+            except DataError as error:
+                msg = f"{self.coco.path}: image id {record.id}: {error}"
+                raise DataError(msg) from error
+        return torch.from_numpy(masks)
+
+
+class EpochSampler(Sampler[int]):
+    """The indices of a data set in an order that depends on seed and epoch only."""
+
+    def __init__(self, num_samples: int, seed: int) -> None:
+        if num_samples < 1:
+            msg = f"num_samples must be at least 1, got {num_samples}"
+            raise ValueError(msg)
+        self._num_samples = num_samples
+        self._seed = seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Renews the order; call it before the loader's iteration starts."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._num_samples
+
+    def __iter__(self) -> Iterator[int]:
+        order = list(range(self._num_samples))
+        random.Random(f"order {self._seed} {self._epoch}").shuffle(order)
+        return iter(order)
+
+
+def sample_rng(seed: int, epoch: int, image_id: int) -> random.Random:
+    """The source of chance for one sample, the same in every process (Random hashes by SHA-512)."""
+    return random.Random(f"sample {seed} {epoch} {image_id}")
+
+
+def clipped_boxes(
+    annotations: Sequence[CocoAnnotation], image_size: tuple[int, int]
+) -> Float32[Tensor, "instances 4"]:
+    """Boxes as xyxy, cut off at the image's border."""
+    height, width = image_size
+    xywh = [annotation.bbox_xywh for annotation in annotations]
+    boxes = torch.tensor(xywh, dtype=torch.float32).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes.clamp(min=torch.zeros(4), max=torch.tensor([width, height, width, height]))
+
+
+def has_area(boxes_xyxy: Float32[Tensor, "instances 4"]) -> Bool[Tensor, " instances"]:
+    """Whether each box is wider and higher than nothing."""
+    return (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(dim=1)
+
+
+def _learnable(coco: CocoFile) -> tuple[CocoImage, ...]:
+    """The records without crowds and without objects whose box has no area in the image."""
+    records: list[CocoImage] = []
+    left_out: list[int] = []
+    for image in coco.images:
+        objects = [item for item in image.annotations if not item.is_crowd]
+        usable = has_area(clipped_boxes(objects, (image.height, image.width))).tolist()
+        pairs = list(zip(objects, usable, strict=True))
+        records.append(replace(image, annotations=tuple(item for item, kept in pairs if kept)))
+        left_out += [item.id for item, kept in pairs if not kept]
+    if left_out:
+        ids = ", ".join(map(str, left_out[:5])) + (", …" if len(left_out) > 5 else "")
+        message = "%s: %d objects are left out: no area of their box is in the image (ids %s)"
+        logger.warning(message, coco.path, len(left_out), ids)
+    return tuple(records)
+
+
+def _check_categories(coco: CocoFile, categories: Categories) -> None:
+    known = {entry.id for entry in categories.entries}
+    for category in coco.categories:
+        if category["id"] not in known:
+            msg = (
+                f"{coco.path}: category id {category['id']} ('{category['name']}') must be one of "
+                f"the model's {len(known)} categories, got none with this id"
+            )
+            raise DataError(msg)
+
+
+def _check_files(coco: CocoFile, images: Path) -> None:
+    """A missing image stops a run before it starts, not after hours; broken ones show in use."""
+    if not images.is_dir():
+        msg = f"{images}: must be the folder of the images, got no folder"
+        raise DataError(msg)
+    for image in coco.images:
+        if not (images / image.file_name).is_file():
+            msg = f"{images / image.file_name}: no such image file (image id {image.id})"
+            raise DataError(msg)

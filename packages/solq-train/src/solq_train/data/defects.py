@@ -1,0 +1,75 @@
+"""What can be wrong with a data set: every kind of defect, how grave it is and what follows."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+Severity = Literal["error", "warning", "note"]
+
+
+class DataError(ValueError):
+    """A data set that cannot be used: the file, the entry in it, what was expected, what came."""
+
+
+class DefectKind(Enum):
+    """Each kind with its severity and what training does about it."""
+
+    NO_FILE = ("no annotation file", "error", "stops")
+    INVALID_JSON = ("invalid JSON", "error", "stops")
+    MISSING_KEY = ("missing key", "error", "stops")
+    WRONG_VALUE = ("wrong type or value", "error", "stops")
+    NOT_FINITE = ("number not finite", "error", "stops")
+    DUPLICATE_ID = ("duplicate id", "error", "stops")
+    UNKNOWN_IMAGE = ("unknown image", "error", "stops")
+    UNKNOWN_CATEGORY = ("unknown category", "error", "stops")
+    NO_IMAGES = ("no images", "error", "stops")
+    OUTSIDE_FOLDER = ("file name leads out of the folder", "error", "stops")
+    BAD_POLYGON = ("empty or broken polygon", "error", "stops")
+    RLE_SIZE = ("RLE of the wrong size", "error", "stops")
+    RLE_CORRUPT = ("corrupt RLE", "error", "stops")
+    IMAGE_MISSING = ("missing image file", "error", "stops")
+    IMAGE_UNREADABLE = ("truncated or not an image", "error", "stops")
+    IMAGE_SIZE = ("image size differs from the record", "error", "stops")
+    ZERO_AREA_BOX = ("box without area", "error", "leaves the object out")
+    BOX_OUTSIDE = ("box outside the image", "error", "clips the box or leaves the object out")
+    EMPTY_MASK = ("mask without a pixel", "warning", "keeps the box")
+    CROWD = ("crowd region", "note", "leaves it out; evaluation keeps it")
+    NO_ANNOTATIONS = ("image without annotations", "note", "keeps the empty image")
+    UNUSED_CATEGORY = ("category without instances", "note", "keeps its class slot")
+
+    def __init__(self, title: str, severity: Severity, in_training: str) -> None:
+        self.title = title
+        self.severity = severity
+        self.in_training = in_training
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One thing wrong with a data set."""
+
+    kind: DefectKind
+    where: str  # the entry of the file; "" for all of it
+    what: str  # what was expected there and what came
+
+    @property
+    def message(self) -> str:
+        """The entry and what is wrong with it, in one line."""
+        return f"{self.where}: {self.what}" if self.where else self.what
+
+
+Report = Callable[[Defect], None]
+Fault = tuple[DefectKind, str]
+
+
+def shown(value: object) -> str:
+    """A value as it stands in a message: its repr, shortened in the middle if long."""
+    return _short.repr(value)
+
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 60
+_short.maxlist = _short.maxdict = 6

@@ -1,0 +1,47 @@
+"""What the data layer hands on: the objects of one image, and a batch of images with theirs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float32, Int64
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The objects of one image, in the pixels of the image as the transforms left it."""
+
+    image_id: int
+    image_size: tuple[int, int]  # after the transforms
+    original_size: tuple[int, int]  # of the image file
+    boxes: Float32[Tensor, "instances 4"]  # xyxy
+    labels: Int64[Tensor, " instances"]  # class slots
+    masks: Bool[Tensor, "instances height width"]
+
+    def to(self, device: torch.device | str) -> Target:
+        """The same target with its tensors on a device."""
+        return Target(
+            image_id=self.image_id,
+            image_size=self.image_size,
+            original_size=self.original_size,
+            boxes=self.boxes.to(device),
+            labels=self.labels.to(device),
+            masks=self.masks.to(device),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Normalised images of any sizes, unpadded, each with its target."""
+
+    images: list[Float32[Tensor, "3 _ _"]]
+    targets: list[Target]
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with its tensors on a device."""
+        return Batch(
+            images=[image.to(device) for image in self.images],
+            targets=[target.to(device) for target in self.targets],
+        )

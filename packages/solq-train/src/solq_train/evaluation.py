@@ -1,0 +1,97 @@
+"""Evaluation: a model on the images of an annotation file → COCO numbers and detections."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from solq_model.postprocess import postprocess
+from solq_model.predict import codec_of
+from solq_model.preprocess import Preprocessing
+from solq_model.solq import SOLQ
+from solq_train.data import CocoImage, read_coco
+from solq_train.data.images import load_image
+from solq_train.data.layout import Split
+from solq_train.metrics import CocoEvaluator, CocoMetrics
+from solq_train.progress import show_steps
+
+
+class EvaluationImages(Dataset[tuple[Tensor, CocoImage]]):
+    """The images of an annotation file, prepared for the network, without their objects."""
+
+    def __init__(
+        self, split: Split, preprocessing: Preprocessing, image_ids: Collection[int] | None = None
+    ) -> None:
+        self.split = split
+        self.preprocessing = preprocessing
+        images = read_coco(split.annotations).images
+        self.images = [i for i in images if image_ids is None or i.id in image_ids]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, CocoImage]:
+        record = self.images[index]
+        return self.preprocessing(load_image(self.split.images, record)), record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The COCO numbers and what they were computed from."""
+
+    metrics: CocoMetrics
+    detections: list[dict[str, Any]]
+
+
+def evaluate(
+    model: SOLQ,
+    split: Split,
+    console: Console,
+    *,
+    top_k: int = 100,
+    batch_size: int = 1,
+    num_workers: int = 0,
+    image_ids: Collection[int] | None = None,
+) -> Evaluation:
+    """Run the model over a split. Memory does not grow but by the run lengths of the masks.
+
+    Results do not depend on `batch_size`: each image passes the convolutions alone.
+    """
+    images = EvaluationImages(split, model.preprocessing, image_ids)
+    evaluator = CocoEvaluator(split.annotations, image_ids=image_ids)
+    loader: DataLoader[tuple[Tensor, CocoImage]] = DataLoader(
+        images, batch_size=batch_size, num_workers=num_workers, collate_fn=list
+    )
+    device = next(model.parameters()).device
+    codec = codec_of(model)
+    was_training = model.training
+    model.eval()
+    try:
+        with show_steps(console, "evaluate", len(images)) as advance, torch.inference_mode():
+            for samples in loader:
+                predictions = model(
+                    [image.to(device) for image, _ in samples], batch_invariant=True
+                )
+                records = [record for _, record in samples]
+                sizes = [(record.height, record.width) for record in records]
+                found = postprocess(predictions, sizes, codec, top_k)
+                for record, instances in zip(records, found, strict=True):
+                    evaluator.add(record.id, instances, model.categories)
+                advance(len(samples))
+    finally:
+        model.train(was_training)
+    return Evaluation(metrics=evaluator.summarize(), detections=evaluator.detections)
+
+
+def image_ids_of(annotations: Path, limit: int | None) -> set[int] | None:
+    """The ids of the first images of a file; None for all of them."""
+    if limit is None:
+        return None
+    return {image.id for image in read_coco(annotations).images[:limit]}

@@ -1,0 +1,49 @@
+"""A path as people give it → a model: a saved folder, or a published checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from solq_model import (
+    SOLQ,
+    Categories,
+    build_model,
+    load_official_checkpoint,
+    load_official_state_dict,
+    presets,
+)
+from solq_train.data import read_coco
+
+
+def open_model(path: Path, annotations: Path | None = None) -> SOLQ:
+    """The model, in evaluation mode.
+
+    A published `.pth` file knows no categories: their names come from `annotations`, whose ids are
+    the class slots.
+    """
+    if not path.is_file():
+        model = SOLQ.load(path)
+        if annotations is not None:
+            _check_categories(model, path, annotations)
+        return model
+    state = load_official_checkpoint(path)
+    deep = any(name.startswith("backbone.0.body.layer3.22.") for name in state)
+    config = presets.r101() if deep else presets.r50()
+    num_classes = len(state.get("class_embed.0.bias", ())) or config.num_classes
+    model = build_model(replace(config, num_classes=num_classes))
+    load_official_state_dict(model, state)
+    if annotations is not None:
+        model.categories = Categories.by_id(read_coco(annotations).categories)
+    return model.eval()
+
+
+def _check_categories(model: SOLQ, path: Path, annotations: Path) -> None:
+    known = {entry.id for entry in model.categories.entries}
+    asked = {int(category["id"]) for category in read_coco(annotations).categories}
+    if not asked & known:
+        msg = (
+            f"model {path} knows the category ids {sorted(known)[:10]}, none of which is in "
+            f"{annotations}: {sorted(asked)[:10]}"
+        )
+        raise ValueError(msg)

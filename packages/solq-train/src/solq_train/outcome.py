@@ -1,0 +1,202 @@
+"""What a run leaves for people: `summary.json` and `report.html`."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from pycocotools import mask as rle_masks
+
+from solq_maskcodec import masks_to_rle
+from solq_model.atomic import atomic_file
+from solq_model.draw import draw_instances
+from solq_model.predict import codec_of
+from solq_model.saved import load_model
+from solq_train.config import TrainConfig
+from solq_train.data import CocoFile, CocoImage, annotation_mask, read_coco
+from solq_train.data.dataset import clipped_boxes
+from solq_train.data.images import load_image
+from solq_train.data.layout import Split
+from solq_train.engine import BEST, METRICS, TrainingResult
+from solq_train.evaluation import image_ids_of
+from solq_train.metrics import CocoMetrics, codec_ceiling
+from solq_train.report import ExamplePicture, RunReport, read_metrics, write_report
+
+SUMMARY = "summary.json"
+REPORT = "report.html"
+NUM_PICTURES = 8
+DRAWN_SCORE = 0.3  # weaker detections are left out of the pictures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The numbers of a finished run."""
+
+    metrics: CocoMetrics
+    ceiling: CocoMetrics
+    summary: dict[str, Any]
+
+
+def write_outcome(
+    output: Path,
+    config: TrainConfig,
+    result: TrainingResult,
+    validation: Split,
+    *,
+    title: str,
+    command: str,
+    timing: dict[str, float],
+) -> Outcome:
+    """Write the summary and the report of a finished run."""
+    ids = image_ids_of(validation.annotations, config.data.limit)
+    codec = codec_of(load_model(output / BEST))
+    ceiling = codec_ceiling(validation.annotations, codec, image_ids=ids)
+    metrics = result.evaluation.metrics
+    summary = {
+        **metrics.to_dict(),
+        "ceiling.segm.AP": ceiling.segm.AP,
+        "steps": result.progress.step,
+        "epochs": result.progress.epoch,
+        "train_seconds": round(result.progress.seconds, 2),
+        "total_seconds": round(sum(timing.values()), 2),
+        "threads": torch.get_num_threads(),
+        "versions": _versions(),
+    }
+    with atomic_file(output / SUMMARY) as temporary:
+        temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    coco = read_coco(validation.annotations)
+    pictures = _pictures(coco, validation.images, result.evaluation.detections, ids)
+    write_report(
+        output / REPORT,
+        RunReport(
+            title=title,
+            command=command,
+            created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            environment=_environment(),
+            config=asdict(config),
+            history=read_metrics(output / METRICS),
+            metrics=metrics,
+            ceiling=ceiling,
+            examples=pictures.first,
+            worst=pictures.worst,
+            timing=timing,
+        ),
+    )
+    return Outcome(metrics=metrics, ceiling=ceiling, summary=summary)
+
+
+def _versions() -> dict[str, str]:
+    packages = ("solq-train", "solq-model", "solq-ops", "solq-maskcodec", "torch", "torchvision")
+    return {package: version(package) for package in packages}
+
+
+def _environment() -> dict[str, str]:
+    return {
+        **_versions(),
+        "Python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processors": str(os.cpu_count()),
+        "threads": str(torch.get_num_threads()),
+        "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pictures:
+    first: list[ExamplePicture]
+    worst: list[ExamplePicture]
+
+
+def _pictures(
+    coco: CocoFile,
+    folder: Path,
+    detections: Sequence[dict[str, Any]],
+    image_ids: set[int] | None,
+) -> _Pictures:
+    """The first images and the worst ones: those whose objects are covered least."""
+    by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for detection in detections:
+        if detection["score"] >= DRAWN_SCORE:
+            by_image[detection["image_id"]].append(detection)
+    images = [image for image in coco.images if image_ids is None or image.id in image_ids]
+    with_objects = [image for image in images if any(not a.is_crowd for a in image.annotations)]
+    coverage = {image.id: _coverage(image, by_image[image.id]) for image in with_objects}
+    worst = sorted(with_objects, key=lambda image: coverage[image.id])[:NUM_PICTURES]
+    names = {category["id"]: str(category["name"]) for category in coco.categories}
+
+    def draw(chosen: list[CocoImage]) -> list[ExamplePicture]:
+        return [
+            _example(image, folder, by_image[image.id], names, coverage[image.id])
+            for image in chosen
+        ]
+
+    return _Pictures(first=draw(with_objects[:NUM_PICTURES]), worst=draw(worst))
+
+
+def _coverage(image: CocoImage, detections: Sequence[dict[str, Any]]) -> float:
+    """Mean over the objects of the best mask IoU with a detection of the same category."""
+    best = []
+    for annotation in image.annotations:
+        if annotation.is_crowd:
+            continue
+        truth = masks_to_rle(annotation_mask(annotation, (image.height, image.width))[None])
+        same = [d["segmentation"] for d in detections if d["category_id"] == annotation.category_id]
+        overlaps: Any = rle_masks.iou(same, truth, [0])  # type: ignore[arg-type]  # list of dicts
+        best.append(float(max(overlaps)) if same else 0.0)
+    return sum(best) / len(best)
+
+
+def _example(
+    image: CocoImage,
+    folder: Path,
+    detections: Sequence[dict[str, Any]],
+    names: dict[int, str],
+    coverage: float,
+) -> ExamplePicture:
+    picture = load_image(folder, image)
+    order = {category_id: index for index, category_id in enumerate(sorted(names))}
+    objects = [annotation for annotation in image.annotations if not annotation.is_crowd]
+    size = (image.height, image.width)
+    truth = draw_instances(
+        picture,
+        _stack([torch.from_numpy(annotation_mask(a, size)) for a in objects], size),
+        clipped_boxes(objects, size),
+        [names[a.category_id] for a in objects],
+        colors=[order[a.category_id] for a in objects],
+    )
+    return ExamplePicture(
+        title=image.file_name,
+        ground_truth=truth,
+        prediction=_draw_detections(picture, detections, names, order),
+        caption=f"{len(objects)} objects, {len(detections)} found with a score of at least "
+        f"{DRAWN_SCORE}; mean mask IoU {coverage:.2f}",
+    )
+
+
+def _draw_detections(
+    picture: Image.Image,
+    detections: Sequence[dict[str, Any]],
+    names: dict[int, str],
+    order: dict[int, int],
+) -> Image.Image:
+    size = (picture.height, picture.width)
+    masks = [torch.from_numpy(rle_masks.decode(d["segmentation"])).bool() for d in detections]
+    boxes = torch.tensor([d["bbox"] for d in detections], dtype=torch.float32).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    labels = [f"{names[d['category_id']]} {d['score']:.2f}" for d in detections]
+    colors = [order[d["category_id"]] for d in detections]
+    return draw_instances(picture, _stack(masks, size), boxes, labels, colors=colors)
+
+
+def _stack(masks: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+    return torch.stack(list(masks)) if masks else torch.zeros((0, *size), dtype=torch.bool)

@@ -1,0 +1,83 @@
+"""Progress of long work: a live bar in a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+PLAIN_INTERVAL = 15.0  # seconds between lines where there is no terminal
+
+
+class Show(Protocol):
+    """Tells how much of the work is done, with a text on how it goes."""
+
+    def __call__(self, done: int, total: int, text: str = "") -> None: ...
+
+
+class Advance(Protocol):
+    """Tells that more steps are done."""
+
+    def __call__(self, steps: int = 1, text: str = "") -> None: ...
+
+
+@contextmanager
+def show_steps(
+    console: Console, description: str, total: int, *, done: int = 0
+) -> Iterator[Advance]:
+    """Shows `total` steps of work, `done` of which lie behind."""
+    with show_count(console, description) as show:
+        state = {"done": done, "text": ""}
+
+        def advance(steps: int = 1, text: str = "") -> None:
+            finished = int(state["done"]) + steps
+            state.update(done=finished, text=text or state["text"])
+            show(finished, total, str(state["text"]))
+
+        yield advance
+
+
+@contextmanager
+def show_count(console: Console, description: str) -> Iterator[Show]:
+    """Shows work whose size is known only once it has begun."""
+    if console.is_terminal:
+        with _bar(console) as bar:
+            task = bar.add_task(description, total=None, text="")
+
+            def update(done: int, total: int, text: str = "") -> None:
+                bar.update(task, completed=done, total=total, text=text)
+
+            yield update
+        return
+    shown = time.monotonic()
+
+    def report(done: int, total: int, text: str = "") -> None:
+        nonlocal shown
+        if done >= total or time.monotonic() - shown > PLAIN_INTERVAL:
+            shown = time.monotonic()
+            console.print(f"{description} {done}/{total} {text}".rstrip(), highlight=False)
+
+    yield report
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+        console=console,
+    )

@@ -1,0 +1,84 @@
+"""Recipes: functions that return a whole TrainConfig; a variant is `dataclasses.replace`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from solq_model import presets
+from solq_train.config import DataConfig, OptimizerConfig, TrainConfig
+from solq_train.criterion import LossConfig
+
+
+def r50_coco() -> TrainConfig:
+    """SOLQ R50 on COCO as published: 50 epochs, batch 32 (configs/r50_solq_train.sh)."""
+    return TrainConfig(
+        model=presets.r50(),
+        data=DataConfig(class_slots="category_id"),
+        backbone_weights="imagenet",
+    )
+
+
+def r101_coco() -> TrainConfig:
+    """SOLQ R101 on COCO as published."""
+    return replace(r50_coco(), model=presets.r101())
+
+
+def tiny_cpu() -> TrainConfig:
+    """A small network from scratch on small images, minutes on two CPU cores.
+
+    What each departure from the published recipe is worth: docs/decisions/0003-tiny-recipe.md.
+    """
+    return TrainConfig(
+        model=presets.tiny(),
+        data=DataConfig(
+            short_sides=(128,),
+            eval_short_side=128,
+            max_size=256,
+            vertical_flip=0.5,
+            transpose=0.5,
+            crop=0.0,
+            num_workers=0,
+        ),
+        loss=LossConfig(
+            vector_layers="last", vector_space="whitened", mask_weight=2.0, mask_loss_size=32
+        ),
+        optimizer=OptimizerConfig(
+            learning_rate=1e-3,
+            backbone_learning_rate=1e-3,
+            offset_rate_factor=1.0,
+            clip_norm=1.0,
+            batch_size=8,
+            epochs=5,
+            schedule="cosine",
+            warmup_steps=40,
+        ),
+        top_k=30,
+    )
+
+
+def overfit_8() -> TrainConfig:
+    """The small network learns eight photographs by heart: proof that it learns real images."""
+    recipe = tiny_cpu()
+    return replace(
+        recipe,
+        model=replace(recipe.model, num_queries=100, num_classes=80),
+        data=replace(
+            recipe.data,
+            short_sides=(320,),
+            eval_short_side=320,
+            max_size=480,
+            vertical_flip=0.0,
+            transpose=0.0,
+            horizontal_flip=0.0,
+            limit=8,
+        ),
+        optimizer=replace(recipe.optimizer, batch_size=4, epochs=300),
+        evaluate_every=50,
+        top_k=100,
+    )
+
+
+RECIPES: dict[str, Callable[[], TrainConfig]] = {
+    function.__name__: function for function in (tiny_cpu, overfit_8, r50_coco, r101_coco)
+}

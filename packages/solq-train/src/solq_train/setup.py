@@ -1,0 +1,244 @@
+"""Configuration + data → everything a run needs: model, loader, criterion, optimizer, schedule."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+
+from solq_maskcodec import DCTMaskCodec
+from solq_model import Categories, build_model, load_official_checkpoint, load_official_state_dict
+from solq_model.predict import codec_of
+from solq_model.preprocess import Preprocessing
+from solq_model.saved import find_model, load_weights
+from solq_model.solq import SOLQ
+from solq_train.config import DataConfig, TrainConfig
+from solq_train.criterion import Criterion, encode_targets
+from solq_train.data import (
+    CocoInstances,
+    EpochSampler,
+    Target,
+    TrainTransform,
+    collate,
+    read_coco,
+)
+from solq_train.data.layout import Split
+from solq_train.optim import build_optimizer, build_schedule
+
+logger = logging.getLogger(__name__)
+
+# Objects whose mask vectors give the means and deviations: enough for 256 of each.
+STATISTICS_OBJECTS = 2000
+# A coefficient that hardly varies in a small data set must not be blown up by whitening.
+MIN_DEVIATION = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """All parts of a training run."""
+
+    config: TrainConfig  # resolved: as it is run
+    model: SOLQ
+    dataset: CocoInstances
+    sampler: EpochSampler
+    loader: DataLoader[tuple[Tensor, Target]]
+    codec: DCTMaskCodec
+    criterion: Criterion
+    optimizer: AdamW
+    schedule: LambdaLR
+    device: torch.device
+    steps_per_epoch: int
+    total_steps: int
+
+
+def prepare_run(config: TrainConfig, split: Split) -> Run:
+    """Build a run; refuses what cannot work before the first step."""
+    device = resolve_device(config.device)
+    torch.manual_seed(config.seed)
+    config, categories = fit_classes(config, split.annotations)
+    dataset = _dataset(config, split, categories)
+    model = build_model(config.model)
+    model.categories = categories
+    model.preprocessing = Preprocessing(
+        short_side=config.data.eval_short_side, max_size=config.data.max_size
+    )
+    codec = codec_of(model)
+    _load_initial_weights(model, config)
+    if config.model.whitened_vectors and config.initial_weights is None:
+        model.vector_head.set_statistics(
+            *vector_statistics(dataset, codec, _num_images(config, dataset))
+        )
+    model.to(device)
+    deviation = model.vector_head.deviation if config.model.whitened_vectors else None
+    sampler, loader = _loader(config, dataset)
+    steps_per_epoch = len(loader)
+    total_steps = config.max_steps or config.optimizer.epochs * steps_per_epoch
+    optimizer = build_optimizer(model, config.optimizer)
+    return Run(
+        config=config,
+        model=model,
+        dataset=dataset,
+        sampler=sampler,
+        loader=loader,
+        codec=codec,
+        criterion=Criterion(config.loss, codec, deviation),
+        optimizer=optimizer,
+        schedule=build_schedule(
+            optimizer,
+            config.optimizer,
+            total_steps=total_steps,
+            steps_per_epoch=steps_per_epoch,
+        ),
+        device=device,
+        steps_per_epoch=steps_per_epoch,
+        total_steps=total_steps,
+    )
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of a name; `auto` is the GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        msg = f"device must be auto, cpu, cuda or cuda:N, got {name!r} ({reason})"
+        raise ValueError(msg) from error
+    return device
+
+
+def fit_classes(config: TrainConfig, annotations: Path) -> tuple[TrainConfig, Categories]:
+    """The categories of the data and a network with class slots for them."""
+    entries = read_coco(annotations).categories
+    if config.data.class_slots == "contiguous":
+        categories = Categories.contiguous(entries)
+        model = replace(config.model, num_classes=max(1, categories.num_slots))
+        return replace(config, model=model), categories
+    categories = Categories.by_id(entries)
+    if categories.num_slots > config.model.num_classes:
+        msg = (
+            f"{annotations}: category ids reach {categories.num_slots - 1}, but the network has "
+            f"slots 0..{config.model.num_classes - 1} (data.class_slots=category_id); "
+            "use data.class_slots=contiguous or a larger model.num_classes"
+        )
+        raise ValueError(msg)
+    return config, categories
+
+
+def _dataset(config: TrainConfig, split: Split, categories: Categories) -> CocoInstances:
+    dataset = CocoInstances(
+        split.annotations,
+        split.images,
+        categories,
+        train_transform(config.data),
+        seed=config.seed,
+    )
+    if not len(dataset):
+        msg = f"{split.annotations}: expected at least one image to train on, found none"
+        raise ValueError(msg)
+    return dataset
+
+
+def _num_images(config: TrainConfig, dataset: CocoInstances) -> int:
+    return min(config.data.limit or len(dataset), len(dataset))
+
+
+def train_transform(data: DataConfig) -> TrainTransform:
+    """The training transform of a configuration."""
+    return TrainTransform(
+        short_sides=data.short_sides,
+        max_size=data.max_size,
+        horizontal_flip=data.horizontal_flip,
+        vertical_flip=data.vertical_flip,
+        transpose=data.transpose,
+        crop=data.crop,
+        crop_resize=data.crop_resize,
+        crop_size=data.crop_size,
+    )
+
+
+def _loader(
+    config: TrainConfig, dataset: CocoInstances
+) -> tuple[EpochSampler, DataLoader[tuple[Tensor, Target]]]:
+    num_images = _num_images(config, dataset)
+    sampler = EpochSampler(num_images, config.seed)
+    batch_size = min(config.optimizer.batch_size, num_images)
+    if batch_size < config.optimizer.batch_size:
+        logger.warning(
+            "batches hold %d images, all there are, instead of %d",
+            batch_size,
+            config.optimizer.batch_size,
+        )
+    loader: DataLoader[Any] = DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        collate_fn=collate,
+        drop_last=True,  # as published
+        num_workers=config.data.num_workers,
+        persistent_workers=config.data.num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+    return sampler, loader
+
+
+def vector_statistics(
+    dataset: CocoInstances, codec: DCTMaskCodec, num_images: int
+) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each coefficient over the masks of the first images, as trained on."""
+    vectors = [torch.zeros(0, codec.num_coefficients)]
+    for index in range(num_images):
+        _, target = dataset[index]
+        vectors.append(encode_targets([target], codec).mask_vectors)
+        if sum(map(len, vectors)) >= STATISTICS_OBJECTS:
+            break
+    stacked = torch.cat(vectors)
+    if len(stacked) < 2:
+        msg = f"{dataset.coco.path}: whitened vectors need at least 2 objects, found {len(stacked)}"
+        raise ValueError(msg)
+    return stacked.mean(0), stacked.std(0).clamp(min=MIN_DEVIATION)
+
+
+def _load_initial_weights(model: SOLQ, config: TrainConfig) -> None:
+    if config.initial_weights is not None:
+        path = Path(config.initial_weights)
+        if path.is_file():
+            load_official_state_dict(model, load_official_checkpoint(path))
+        else:
+            load_weights(model, find_model(path) / "model.safetensors")
+    elif config.backbone_weights is not None:
+        load_backbone(model, config.backbone_weights)
+
+
+def load_backbone(model: SOLQ, source: str) -> None:
+    """Load torchvision's ResNet weights: from a file, or downloaded for "imagenet"."""
+    if source == "imagenet":
+        weights = torchvision.models.get_model_weights(model.config.backbone)["IMAGENET1K_V1"]
+        state = weights.get_state_dict(progress=True, check_hash=True)
+    else:
+        try:
+            state = torch.load(source, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            msg = f"backbone_weights {source}: not a file of torchvision weights ({error})"
+            raise ValueError(msg) from error
+    body = model.backbone.body
+    wanted = {name for name in body.state_dict() if not name.endswith("num_batches_tracked")}
+    missing = sorted(wanted - state.keys())
+    if missing:
+        msg = (
+            f"backbone_weights {source}: {len(missing)} tensors of {model.config.backbone} are "
+            f"missing: {', '.join(missing[:4])}"
+        )
+        raise ValueError(msg)
+    body.load_state_dict({name: state[name] for name in wanted}, strict=False)

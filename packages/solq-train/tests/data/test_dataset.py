@@ -1,0 +1,216 @@
+"""Samples of a data set: what is in them, what is left out, and that chance is in hand."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from solq_model.categories import Categories
+from solq_train.data.collate import collate
+from solq_train.data.dataset import CocoInstances, EpochSampler, clipped_boxes, sample_rng
+from solq_train.data.defects import DataError
+from solq_train.data.transforms import EvalTransform, TrainTransform
+
+GOLDEN = json.loads((Path(__file__).parent / "fixtures" / "golden_data.json").read_text())
+
+
+def dataset(small_set: Any, transform: Any = None, seed: int = 0) -> CocoInstances:
+    return CocoInstances(
+        small_set.save(),
+        small_set.images,
+        small_set.categories,
+        transform or EvalTransform(30),
+        seed,
+    )
+
+
+def test_sample_has_the_objects_of_the_image(small_set: Any) -> None:
+    image, target = dataset(small_set)[0]
+    assert image.shape == (3, 30, 40)
+    assert target.image_id == 11
+    assert target.image_size == target.original_size == (30, 40)
+    assert target.boxes.tolist() == [[2, 3, 12, 11], [20, 5, 30, 15]]
+    assert target.masks.flatten(1).sum(1).tolist() == [80, 84]
+
+
+def test_labels_are_class_slots_and_not_category_ids(small_set: Any) -> None:
+    assert dataset(small_set)[0][1].labels.tolist() == [1, 0]
+
+
+def test_crowds_are_left_out_of_targets_and_kept_in_the_records(small_set: Any) -> None:
+    data = dataset(small_set)
+    assert len(data[0][1].labels) == 2
+    assert [item.is_crowd for item in data.coco.images[0].annotations] == [False, False, True]
+
+
+def test_empty_images_are_samples_too(small_set: Any) -> None:
+    data = dataset(small_set)
+    assert len(data) == 2
+    target = data[1][1]
+    assert target.boxes.shape == (0, 4)
+    assert target.masks.shape == (0, 30, 40)
+    assert (target.boxes.dtype, target.labels.dtype, target.masks.dtype) == (
+        torch.float32,
+        torch.int64,
+        torch.bool,
+    )
+
+
+def test_boxes_are_cut_off_at_the_border(small_set: Any) -> None:
+    small_set.document["annotations"][0]["bbox"] = [-5, 20, 60, 30]
+    assert dataset(small_set)[0][1].boxes[0].tolist() == [0, 20, 40, 30]
+
+
+@pytest.mark.parametrize("bbox", [[2, 3, 0, 8], [2, 3, 8, -1], [50, 3, 10, 10], [2, -9, 5, 9]])
+def test_objects_without_area_in_the_image_are_left_out_and_logged(
+    small_set: Any, bbox: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    small_set.document["annotations"][0]["bbox"] = bbox
+    with caplog.at_level(logging.WARNING):
+        data = dataset(small_set)
+    assert data[0][1].labels.tolist() == [0]
+    assert "1 objects are left out" in caplog.text
+    assert "(ids 1)" in caplog.text
+
+
+def test_clipped_boxes_of_nothing() -> None:
+    assert clipped_boxes([], (3, 4)).shape == (0, 4)
+
+
+def test_missing_image_stops_before_the_first_sample(small_set: Any) -> None:
+    (small_set.images / "b.png").unlink()
+    with pytest.raises(DataError, match=r"b\.png: no such image file \(image id 12\)"):
+        dataset(small_set)
+
+
+def test_missing_image_folder_is_named(small_set: Any) -> None:
+    small_set.document["images"] = small_set.document["images"][:1]
+    with pytest.raises(DataError, match="nowhere: must be the folder of the images"):
+        CocoInstances(
+            small_set.save(), small_set.folder / "nowhere", small_set.categories, EvalTransform()
+        )
+
+
+def test_truncated_image_names_the_file(small_set: Any) -> None:
+    path = small_set.images / "a.png"
+    path.write_bytes(path.read_bytes()[:500])
+    data = dataset(small_set)
+    with pytest.raises(DataError, match=r"a\.png: must be a whole image file"):
+        data[0]
+
+
+def test_broken_run_lengths_name_file_image_and_annotation(small_set: Any) -> None:
+    small_set.document["annotations"][1]["segmentation"]["counts"] = "05"
+    data = dataset(small_set)
+    with pytest.raises(DataError, match=r"instances\.json: image id 11: annotation id 2: counts"):
+        data[0]
+
+
+def test_category_the_model_does_not_have_is_named(small_set: Any) -> None:
+    known = Categories.contiguous([{"id": 3, "name": "bar"}])
+    with pytest.raises(DataError, match=r"category id 7 \('square'\) must be one of .* 1 categ"):
+        CocoInstances(small_set.save(), small_set.images, known, EvalTransform())
+
+
+def test_chance_depends_on_seed_epoch_and_image_only(small_set: Any) -> None:
+    transform = TrainTransform(short_sides=tuple(range(20, 40)), crop=0.5, crop_size=(10, 30))
+
+    def draw(seed: int, epoch: int, order: list[int]) -> dict[int, torch.Tensor]:
+        data = dataset(small_set, transform, seed)
+        data.set_epoch(epoch)
+        return {index: data[index][0] for index in order}
+
+    first = draw(0, 0, [0, 1])
+    for index, image in draw(0, 0, [1, 0]).items():
+        assert torch.equal(image, first[index])
+    assert any(draw(0, epoch, [0])[0].shape != first[0].shape for epoch in range(1, 4))
+    assert any(draw(seed, 0, [0])[0].shape != first[0].shape for seed in range(1, 4))
+
+
+def test_sample_rng_is_the_same_on_every_machine() -> None:
+    assert sample_rng(1, 2, 3).randint(0, 10**6) == sample_rng(1, 2, 3).randint(0, 10**6)
+    assert sample_rng(0, 0, 5).randrange(10**6) == 18949
+
+
+# From Python 3.12 on a fork beside torch's threads warns; workers are forked on Linux up to 3.13.
+FORKS = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
+
+@FORKS
+def test_workers_that_live_on_see_the_next_epoch(small_set: Any) -> None:
+    data = dataset(small_set, TrainTransform(short_sides=tuple(range(20, 60)), crop=0.0))
+    loader = DataLoader(
+        data, batch_size=2, collate_fn=collate, num_workers=1, persistent_workers=True
+    )
+    for epoch in (3, 4):
+        data.set_epoch(epoch)
+        (batch,) = list(loader)
+        for index, image in enumerate(batch.images):
+            assert torch.equal(image, data[index][0]), f"epoch {epoch}"
+
+
+@FORKS
+def test_an_error_in_a_worker_still_names_the_file(small_set: Any) -> None:
+    (small_set.images / "a.png").write_bytes(b"no image")
+    loader = DataLoader(dataset(small_set), collate_fn=collate, num_workers=1)
+    with pytest.raises(DataError, match=r"a\.png: must be a whole image file"):
+        list(loader)
+
+
+def test_sampler_orders_depend_on_seed_and_epoch() -> None:
+    sampler = EpochSampler(50, seed=7)
+    first = list(sampler)
+    assert sorted(first) == list(range(50))
+    assert list(sampler) == first
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+    sampler.set_epoch(0)
+    assert list(sampler) == first
+    assert list(EpochSampler(50, seed=8)) != first
+    assert len(sampler) == 50
+
+
+def test_sampler_refuses_nothing() -> None:
+    with pytest.raises(ValueError, match="num_samples must be at least 1, got 0"):
+        EpochSampler(0, seed=0)
+
+
+@pytest.fixture(scope="module")
+def published(shared_data: Path) -> CocoInstances:
+    folder = shared_data / "coco_mini_cc"
+    annotations = folder / "annotations" / "instances_val2017.json"
+    categories = Categories.by_id(json.loads(annotations.read_text())["categories"])
+    return CocoInstances(annotations, folder / "val2017", categories, EvalTransform())
+
+
+@pytest.mark.parametrize("golden", GOLDEN["images"], ids=lambda golden: str(golden["image_id"]))
+def test_real_samples_equal_the_published_ones(
+    published: CocoInstances, golden: dict[str, Any]
+) -> None:
+    ids = [image.id for image in published.coco.images]
+    image, target = published[ids.index(golden["image_id"])]
+    assert list(image.shape) == golden["tensor_size"]
+    assert list(target.image_size) == golden["size"]
+    assert list(target.original_size) == golden["orig_size"]
+    assert target.labels.tolist() == golden["labels"]
+    assert target.masks.flatten(1).sum(1).tolist() == golden["mask_pixels"]
+    means, deviations = image.double().mean((1, 2)), image.double().std((1, 2))
+    torch.testing.assert_close(means, torch.tensor(golden["mean"]).double(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(deviations, torch.tensor(golden["std"]).double(), rtol=0, atol=1e-6)
+    rows, columns, *values = torch.tensor(golden["samples"], dtype=torch.float64).T
+    torch.testing.assert_close(
+        image[:, rows.long(), columns.long()], torch.stack(values).float(), rtol=0, atol=1e-6
+    )
+    boxes = torch.tensor(golden["xyxy"], dtype=torch.float32).reshape(-1, 4)
+    torch.testing.assert_close(target.boxes, boxes, rtol=0, atol=1e-4)
+    sides = torch.tensor(target.image_size).flip(0).repeat(2)
+    x0, y0, x1, y1 = (target.boxes / sides).unbind(1)
+    cxcywh = torch.stack([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0], dim=1)
+    expected = torch.tensor(golden["boxes_cxcywh"], dtype=torch.float32).reshape(-1, 4)
+    torch.testing.assert_close(cxcywh, expected, rtol=0, atol=1e-6)
