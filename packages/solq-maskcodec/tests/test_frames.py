@@ -113,6 +113,10 @@ def test_crops_of_boxes_without_area_or_outside_are_empty(box):
     assert not crop_masks(np.ones((1, 10, 10), bool), np.array([box]), 4).any()
 
 
+def test_crops_of_an_image_without_pixels_are_empty():
+    assert not crop_masks(np.ones((1, 0, 10), bool), np.array([[-2.0, -2, 5, 5]]), 4).any()
+
+
 def test_integer_and_float_masks_crop_as_bool_ones_do():
     masks = np.random.default_rng(0).random((3, 20, 30)) > 0.5
     boxes = np.array([[0.3, 1, 20, 17], [2, 2, 9, 9], [-4, -4, 50, 50]], np.float32)

@@ -104,7 +104,7 @@ class DCTMaskCodec:
                 smallest = xp.amin(values, axis=(-2, -1), keepdims=True)
                 largest = xp.amax(values, axis=(-2, -1), keepdims=True)
                 is_flat = largest - smallest <= _ROUNDING * xp.abs(largest)
-                return (values > (smallest + largest) / 2) & ~is_flat
+                return values > xp.where(is_flat, largest, (smallest + largest) / 2)
             return values >= threshold
 
         masks = _in_chunks(decode_chunk, vectors.reshape(-1, self.num_coefficients), size)

@@ -78,7 +78,7 @@ def _pooled_axis(start: Any, stop: Any, extent: int, size: int) -> _PooledAxis |
     start, stop = start - half, stop - half
     length = stop - start
     points = int(np.ceil(length / size))
-    if points < 1:
+    if points < 1 or extent < 1:
         return None
     bin_size = length / size
     offsets = (np.arange(points, dtype=start.dtype) + half) * bin_size / points
