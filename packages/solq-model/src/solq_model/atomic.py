@@ -33,8 +33,9 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        for file in temporary.iterdir():
-            _sync(file)
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _sync(file)
         previous = previous_of(path)
         if path.exists():
             shutil.rmtree(previous, ignore_errors=True)

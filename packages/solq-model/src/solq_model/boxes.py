@@ -26,8 +26,8 @@ def inverse_sigmoid(value: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 def generalized_iou(
-    boxes: Float[Tensor, "*batch 4"], others: Float[Tensor, "*batch 4"]
-) -> Float[Tensor, "*batch"]:
+    boxes: Float[Tensor, "*#batch 4"], others: Float[Tensor, "*#batch 4"]
+) -> Float[Tensor, "*#batch"]:
     """Generalised IoU (arXiv:1902.09630) of xyxy boxes, element by element with broadcasting."""
     areas = [(b[..., 2] - b[..., 0]) * (b[..., 3] - b[..., 1]) for b in (boxes, others)]
     low, high = torch.minimum(boxes, others), torch.maximum(boxes, others)

@@ -11,6 +11,13 @@ PositionEmbedding = Literal["sine", "learned"]
 BackboneNorm = Literal["frozen", "batch"]
 QuerySelection = Literal["agnostic", "mixed"]
 
+# What a field of each type takes. Exact types: True and False are no numbers.
+KINDS: dict[type, tuple[str, tuple[type, ...]]] = {
+    int: ("an integer", (int,)),
+    float: ("a number", (int, float)),
+    bool: ("true or false", (bool,)),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -65,8 +72,8 @@ class ModelConfig:
             choices = get_args(hints[name])
             if choices and value not in choices:
                 _reject(name, f"one of {', '.join(choices)}", value)
-            if hints[name] is int and (not isinstance(value, int) or isinstance(value, bool)):
-                _reject(name, "an integer", value)
+            if not choices and type(value) not in KINDS[hints[name]][1]:
+                _reject(name, KINDS[hints[name]][0], value)
             if hints[name] is int and name != "frozen_stages" and value < 1:
                 _reject(name, "at least 1", value)
         if not 0 <= self.frozen_stages <= 4:

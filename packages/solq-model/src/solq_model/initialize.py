@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from solq_model.attention import DeformableAttention
 from solq_model.heads import MLP
+from solq_model.positions import LearnedPositions
 
 FOREGROUND_PRIOR = 0.01  # RetinaNet, arXiv:1708.02002, section 4.1
 
@@ -69,6 +70,12 @@ def initialize_projection(convolution: nn.Conv2d) -> None:
     """The neck's projections: Xavier uniform, no bias."""
     nn.init.xavier_uniform_(convolution.weight)
     nn.init.zeros_(_bias(convolution))
+
+
+def initialize_positions(positions: LearnedPositions) -> None:
+    """Learned positions: uniform in 0..1, as published (models/position_encoding.py)."""
+    nn.init.uniform_(positions.rows.weight)
+    nn.init.uniform_(positions.columns.weight)
 
 
 def initialize_class_head(head: nn.Linear) -> None:

@@ -63,9 +63,9 @@ def load_official_checkpoint(path: str | Path) -> dict[str, Tensor]:
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "it ends too early"
-        msg = f"checkpoint {path}: expected a published .pth file, but it cannot be read: {reason}"
+    except Exception as error:
+        # Any kind: a damaged file leads the unpickler into IndexError, struct.error and others.
+        msg = f"checkpoint {path}: expected a published .pth file, but {_reason(error)}"
         raise ValueError(msg) from error
     state = content.get("model") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
@@ -74,6 +74,18 @@ def load_official_checkpoint(path: str | Path) -> dict[str, Tensor]:
         msg = f"checkpoint {path}: expected a dict with the weights under 'model', found {found}"
         raise ValueError(msg)
     return state
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip()
+    if refused := re.search(r"(?:GLOBAL|unsupported class|unrecognized function) ([\w.]+)", text):
+        return f"it holds {refused[1]}, which is neither weights nor a plain value"
+    if not text:
+        return "it ends too early"
+    if isinstance(error, pickle.UnpicklingError):
+        # torch's own words advise to run whatever the file holds.
+        return "it is not a file of weights"
+    return f"it cannot be read: {text.splitlines()[0]}"
 
 
 def official_names(our_name: str, config: ModelConfig) -> tuple[str, ...]:

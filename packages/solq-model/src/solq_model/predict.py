@@ -78,10 +78,10 @@ class Result:
     def save(self, path: str | Path) -> None:
         """Write `plot()` to an image file; the ending chooses the format."""
         path = Path(path)
-        if path.suffix.lower() not in Image.registered_extensions():
+        image_format = Image.registered_extensions().get(path.suffix.lower())
+        if image_format not in Image.SAVE:  # some formats can only be read
             msg = f"path {path}: the ending must be that of an image format such as .png or .jpg"
             raise ValueError(msg)
-        image_format = Image.registered_extensions()[path.suffix.lower()]
         with atomic_file(path) as temporary:
             self.plot().save(temporary, format=image_format)
 
@@ -147,7 +147,7 @@ def known_categories(
 
 
 def open_image(image: ImageInput) -> Image.Image:
-    """The image as RGB, turned upright where its camera says so."""
+    """The image as RGB; a file is turned upright where its camera says so."""
     if isinstance(image, (str, Path)):
         try:
             with Image.open(image) as file:
@@ -159,12 +159,16 @@ def open_image(image: ImageInput) -> Image.Image:
             UnidentifiedImageError,
             OSError,
             SyntaxError,
+            ValueError,
             Image.DecompressionBombError,
         ) as error:
             msg = f"image {image}: not a whole image file ({error})"
             raise ValueError(msg) from error
     if isinstance(image, Image.Image):
         return image.convert("RGB")
+    if isinstance(image, (Tensor, np.ndarray)) and 0 in image.shape:
+        msg = f"image must have at least one pixel, got shape {tuple(image.shape)}"
+        raise ValueError(msg)
     if isinstance(image, Tensor):
         if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
             found = f"{image.dtype} {tuple(image.shape)}"

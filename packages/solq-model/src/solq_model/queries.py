@@ -64,7 +64,11 @@ class ProposalHead(nn.Module):
 
 
 class AgnosticQueries(nn.Module):
-    """Two stages as published: class slot 0 scores "object", the box makes position and content."""
+    """Two stages as published: class slot 0 scores "object", the box makes position and content.
+
+    As published, unusable tokens compete too: a padded batch has more of them than its images have
+    alone, which shows where a head scores them high or usable ones are few.
+    """
 
     def __init__(self, num_queries: int, head: ProposalHead) -> None:
         super().__init__()
@@ -99,7 +103,7 @@ class MixedQueries(nn.Module):
         logits, box_logits, usable = self.head(memory)
         scores = logits.amax(-1).masked_fill(~usable, -math.inf)
         chosen = _top_boxes(scores, box_logits, self.content.num_embeddings)
-        content = self.content.weight[: chosen.shape[1]].expand(len(logits), -1, -1)
+        content = self.content.weight.expand(len(logits), -1, -1)
         proposals = Proposals(logits=logits, boxes=box_logits.sigmoid(), class_agnostic=False)
         return Queries(
             content=content, references=chosen.sigmoid(), positions=None, proposals=proposals
@@ -107,8 +111,15 @@ class MixedQueries(nn.Module):
 
 
 def _top_boxes(scores: Tensor, box_logits: Tensor, num_queries: int) -> Tensor:
-    """The box logits of the best tokens, without gradient; fewer when there are fewer tokens."""
-    best = scores.topk(min(num_queries, scores.shape[1]), dim=1).indices
+    """The box logits of the best tokens, without gradient.
+
+    Where tokens are fewer than queries, what an unusable token proposes fills the number: small
+    images give as many queries alone as beside a large one.
+    """
+    missing = max(0, num_queries - scores.shape[1])
+    scores = nn.functional.pad(scores, (0, missing), value=-math.inf)
+    box_logits = nn.functional.pad(box_logits, (0, 0, 0, missing), value=math.inf)
+    best = scores.topk(num_queries, dim=1).indices
     return box_logits.gather(1, best[..., None].expand(-1, -1, 4)).detach()
 
 

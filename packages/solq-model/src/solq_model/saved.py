@@ -23,10 +23,21 @@ FORMAT = "solq-model/1"
 
 
 def save_model(model: SOLQ, directory: Path) -> None:
-    """Write the model into a folder of its own, atomically."""
+    """Write the model into a folder of its own, atomically; a model already there is replaced."""
+    directory = directory.resolve()
+    if directory.exists() and not _may_be_replaced(directory):
+        # The whole folder is replaced: anything else in it would be lost.
+        msg = f"model {directory}: expected a new folder, an empty one or a saved model to replace"
+        raise ValueError(msg)
     directory.parent.mkdir(parents=True, exist_ok=True)
     with atomic_directory(directory) as temporary:
         write_model(model, temporary)
+
+
+def _may_be_replaced(directory: Path) -> bool:
+    if not directory.is_dir():
+        return False
+    return (directory / CARD).is_file() or not any(directory.iterdir())
 
 
 def write_model(model: SOLQ, directory: Path) -> None:
@@ -62,7 +73,7 @@ def load_model(directory: Path) -> SOLQ:
 def find_model(directory: Path) -> Path:
     """The folder itself, or its last good state where a save was interrupted."""
     if not directory.exists() and previous_of(directory).exists():
-        return previous_of(directory)
+        directory = previous_of(directory)
     if not (directory / CARD).is_file() or not (directory / WEIGHTS).is_file():
         found = "no such folder"
         if directory.is_dir():

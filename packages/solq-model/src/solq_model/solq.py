@@ -242,6 +242,8 @@ def _initialize(model: SOLQ) -> None:
         assert isinstance(projection, nn.Sequential)
         assert isinstance(projection[0], nn.Conv2d)
         initialize.initialize_projection(projection[0])
+    if isinstance(model.neck.positions, LearnedPositions):
+        initialize.initialize_positions(model.neck.positions)
     first = model.box_heads.at(0)
     assert isinstance(first, MLP)
     initialize.initialize_box_head(first, size_bias=0.0 if model.config.two_stage else -2.0)

@@ -55,39 +55,46 @@ def _corners(
     device = sampling_locations.device
     height = spatial_shapes[:, 0, None]  # [levels, 1], against the points
     width = spatial_shapes[:, 1, None]
-    left, top, right_share, bottom_share = _split_position(sampling_locations, height, width)
+    x, y = _positions(sampling_locations, height, width)
 
     first_token = torch.arange(batch, device=device).view(-1, 1, 1, 1, 1) * tokens
     first_token = first_token + level_start_index[:, None]
     head = torch.arange(heads, device=device).view(-1, 1, 1)
 
-    rows, weights = [], []
-    for y, share_y in ((top, 1 - bottom_share), (top + 1, bottom_share)):
-        for x, share_x in ((left, 1 - right_share), (left + 1, right_share)):
-            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-            # A corner outside has weight zero; it names the nearest pixel, so that its row exists.
-            token = y.clamp(min=0).minimum(height - 1) * width + x.clamp(min=0).minimum(width - 1)
-            rows.append((first_token + token) * heads + head)
-            weights.append(share_x * share_y * attention_weights * inside)
-    return torch.stack(rows, -1), torch.stack(weights, -1)
+    # Everything that depends on one axis only is made per axis, not per corner.
+    above_below = [
+        ((first_token + line * width) * heads + head, share * attention_weights)
+        for line, share in _neighbours(y, height)
+    ]
+    left_right = [(column * heads, share) for column, share in _neighbours(x, width)]
+    corners = [(line, column) for line in above_below for column in left_right]
+    rows = torch.stack([line[0] + column[0] for line, column in corners], -1)
+    weights = torch.stack([line[1] * column[1] for line, column in corners], -1)
+    return rows, weights
 
 
-def _split_position(
-    sampling_locations: Tensor, height: Tensor, width: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Each point's upper left pixel (x, y; integers) and the shares of its right and lower pixels.
+def _positions(sampling_locations: Tensor, height: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+    """Each point's x and y in pixels, 0 at the first pixel's centre: [batch, queries, heads, …].
 
-    Each is [batch, queries, heads, levels, points]. A point that touches no pixel, or is not a
-    finite number, gets a pixel whose four corners are all outside, and no gradient.
+    A point that touches no pixel, or is not a finite number, lies at (-2, -2), without gradient.
     """
     size = torch.stack((width, height), -1)  # [levels, 1, 2], (x, y) like the locations
     position = sampling_locations * size - 0.5
     touches = ((position > -1) & (position < size)).all(-1, keepdim=True)
     # Before any arithmetic: a NaN would spread through a product with zero, and a huge position
-    # does not fit an integer. No corner of (-2, -2) is inside a level.
-    position = torch.where(touches, position, -2)
-    pixel = position.floor()
-    share = position - pixel
-    left, top = pixel.long().unbind(-1)
-    right_share, bottom_share = share.unbind(-1)
-    return left, top, right_share, bottom_share
+    # does not fit an integer. No neighbour of -2 is inside a level.
+    x, y = torch.where(touches, position, -2).unbind(-1)
+    return x, y
+
+
+def _neighbours(position: Tensor, size: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """The two pixels around a position on one axis, and the share of each in what is read there."""
+    before = position.floor()
+    share = position - before
+    first = before.long()
+    pairs = []
+    for pixel, weight in ((first, 1 - share), (first + 1, share)):
+        # A pixel outside has weight zero; it becomes the nearest one, so that its row exists.
+        inside = pixel.clamp(min=0).minimum(size - 1)
+        pairs.append((inside, weight * (inside == pixel)))
+    return pairs

@@ -21,11 +21,12 @@ class ResNetBackbone(nn.Module):
     ) -> None:
         super().__init__()
         norm_layer = FrozenBatchNorm2d if norm == "frozen" else nn.BatchNorm2d
+        dilated_stages = _dilate(name, dilation)
         if name == "resnet10_w32":
             self.body: nn.Module = _narrow_resnet10(norm_layer)
         else:
             self.body = getattr(torchvision.models, name)(
-                norm_layer=norm_layer, replace_stride_with_dilation=_dilate(name, dilation)
+                norm_layer=norm_layer, replace_stride_with_dilation=dilated_stages
             )
         # Classification only; published checkpoints do not hold it.
         del self.body.fc, self.body.avgpool
@@ -49,7 +50,7 @@ class ResNetBackbone(nn.Module):
 
 
 def _dilate(name: str, dilation: bool) -> list[bool] | None:
-    if dilation and name in ("resnet18", "resnet34"):
+    if dilation and name not in ("resnet50", "resnet101"):
         msg = f"ModelConfig.dilation needs a backbone with bottleneck blocks, got {name}"
         raise ValueError(msg)
     return [False, False, True] if dilation else None

@@ -1,0 +1,104 @@
+"""ResNet backbones: stages, strides, what is frozen."""
+
+import pytest
+import torch
+from torch import nn
+
+from solq_model.backbones import ResNetBackbone
+
+
+def backbone(name="resnet10_w32", **changes):
+    torch.manual_seed(0)
+    values = {"norm": "frozen", "frozen_stages": 0, "dilation": False, "num_outputs": 3}
+    return ResNetBackbone(name=name, **(values | changes))
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [
+        ("resnet10_w32", [64, 128, 256]),
+        ("resnet18", [128, 256, 512]),
+        ("resnet50", [512, 1024, 2048]),
+    ],
+)
+def test_features_halve_and_widen_from_stage_to_stage(name, channels):
+    with torch.device("meta"):  # shapes only
+        network = backbone(name)
+        features = network(torch.zeros(1, 3, 64, 96))
+    assert network.num_channels == channels
+    sizes = [(8, 12), (4, 6), (2, 3)]
+    expected = [(1, c, *size) for c, size in zip(channels, sizes, strict=True)]
+    assert [tuple(f.shape) for f in features] == expected
+
+
+@pytest.mark.parametrize("num_outputs", [1, 2, 3])
+def test_the_last_stages_are_returned(num_outputs):
+    images = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    features = backbone(num_outputs=num_outputs)(images)
+    assert len(features) == num_outputs
+    assert torch.equal(features[-1], backbone()(images)[-1])
+
+
+def test_a_dilated_last_stage_keeps_its_resolution():
+    with torch.device("meta"):
+        network, plain = backbone("resnet50", dilation=True), backbone("resnet50")
+        features = network(torch.zeros(1, 3, 64, 64))
+    assert [tuple(f.shape[2:]) for f in features] == [(8, 8), (4, 4), (4, 4)]
+    assert network.state_dict().keys() == plain.state_dict().keys()
+
+
+@pytest.mark.parametrize("name", ["resnet10_w32", "resnet18", "resnet34"])
+def test_basic_blocks_cannot_be_dilated(name):
+    message = f"dilation needs a backbone with bottleneck blocks, got {name}"
+    with pytest.raises(ValueError, match=message):
+        backbone(name, dilation=True)
+
+
+@pytest.mark.parametrize(
+    ("frozen_stages", "frozen"),
+    [
+        (0, set()),
+        (1, {"conv1", "bn1", "layer1"}),
+        (3, {"conv1", "bn1", "layer1", "layer2", "layer3"}),
+        (4, {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4"}),
+    ],
+)
+def test_frozen_stages_are_not_trained(frozen_stages, frozen):
+    network = backbone(norm="batch", frozen_stages=frozen_stages)
+    parts = {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4"}
+    for part in parts:
+        trained = {p.requires_grad for p in getattr(network.body, part).parameters()}
+        assert trained == {part not in frozen}
+
+
+def test_frozen_norms_are_constant_and_batch_norms_are_trained():
+    frozen, batch = backbone(), backbone(norm="batch")
+    assert not any("bn1" in name for name, _ in frozen.named_parameters())
+    assert any("bn1" in name for name, _ in batch.named_parameters())
+    before = {name: tensor.clone() for name, tensor in frozen.state_dict().items()}
+    frozen.train()(torch.randn(2, 3, 32, 32))
+    for name, tensor in frozen.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    batch.train()(torch.randn(2, 3, 32, 32))
+    assert batch.body.bn1.num_batches_tracked == 1
+
+
+def test_nothing_that_classifies_is_left():
+    with torch.device("meta"):
+        for name in ("resnet10_w32", "resnet18"):
+            assert not any("fc" in key for key in backbone(name).state_dict())
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 33), (31, 32), (65, 97)])
+def test_images_of_any_size_have_features(size):
+    features = backbone()(torch.zeros(1, 3, *size))
+    for stride, feature in zip((8, 16, 32), features, strict=True):
+        assert tuple(feature.shape[2:]) == tuple(-(-side // stride) for side in size)
+
+
+def test_the_narrow_network_has_an_eighth_of_resnet18s_parameters():
+    def count(network: nn.Module) -> int:
+        return sum(p.numel() for p in network.parameters())
+
+    with torch.device("meta"):
+        assert count(backbone()) < count(backbone("resnet18")) / 8

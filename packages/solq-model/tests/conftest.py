@@ -1,0 +1,117 @@
+"""Small networks and images that the tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from solq_model import SOLQ, ModelConfig, build_model
+from solq_model.neck import flatten_levels
+from solq_model.positions import SinePositions
+from solq_model.records import FeatureMap, Memory
+
+# On tensors this small, waking a second thread costs more than all it could save.
+torch.set_num_threads(1)
+
+
+def small_config(**changes: Any) -> ModelConfig:
+    """A network of a hundredth of the published arithmetic, with every part the published has."""
+    values = {
+        "backbone": "resnet10_w32",
+        "num_classes": 3,
+        "num_queries": 8,
+        "hidden_dim": 64,
+        "num_heads": 4,
+        "encoder_layers": 1,
+        "decoder_layers": 2,
+        "feedforward_dim": 64,
+        "encoder_points": 2,
+        "decoder_points": 2,
+        "num_feature_levels": 3,
+        "dropout": 0.0,
+        "num_coefficients": 16,
+        "mask_size": 16,
+        "vector_hidden_dim": 64,
+    }
+    return ModelConfig(**(values | changes))
+
+
+def shake(module: nn.Module, seed: int = 0, scale: float = 0.1) -> None:
+    """Move every parameter: fresh networks have zeros that would hide what is not connected."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter += scale * noise.to(parameter.dtype)
+
+
+def noise_images(*sizes: tuple[int, int], seed: int = 0) -> list[Tensor]:
+    """Normal noise `[3, height, width]` of each size."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(3, *size, generator=generator) for size in sizes]
+
+
+def noise_memory(
+    *level_sizes: tuple[int, int], batch: int = 1, hidden_dim: int = 64, seed: int = 0
+) -> Memory:
+    """Tokens of noise on levels of these sizes, without padding."""
+    generator = torch.Generator().manual_seed(seed)
+    levels = []
+    for size in level_sizes:
+        padding = torch.zeros(batch, *size, dtype=torch.bool)
+        features = torch.randn(batch, hidden_dim, *size, generator=generator)
+        positions = SinePositions(hidden_dim)(padding)
+        levels.append(FeatureMap(features=features, positions=positions, padding=padding))
+    return flatten_levels(levels, torch.zeros(len(levels), hidden_dim))
+
+
+def small_model(seed: int = 0, **changes: Any) -> SOLQ:
+    """A small network with no weight at zero, in evaluation mode."""
+    torch.manual_seed(seed)
+    model = build_model(small_config(**changes))
+    shake(model, seed)
+    return model.eval()
+
+
+@pytest.fixture
+def make_config() -> Callable[..., ModelConfig]:
+    return small_config
+
+
+@pytest.fixture
+def make_model() -> Callable[..., SOLQ]:
+    return small_model
+
+
+@pytest.fixture
+def make_images() -> Callable[..., list[Tensor]]:
+    return noise_images
+
+
+@pytest.fixture
+def make_memory() -> Callable[..., Memory]:
+    return noise_memory
+
+
+@pytest.fixture(name="shake")
+def shake_fixture() -> Callable[..., None]:
+    return shake
+
+
+@pytest.fixture
+def assert_same_predictions() -> Callable[..., None]:
+    """Whether two predictions agree within a tolerance, layer by layer."""
+
+    def check(ours: Any, others: Any, tolerance: float = 0.0) -> None:
+        assert len(ours.auxiliary) == len(others.auxiliary)
+        for a, b in zip((*ours.auxiliary, ours), (*others.auxiliary, others), strict=True):
+            for name in ("logits", "boxes", "mask_vectors"):
+                torch.testing.assert_close(
+                    getattr(a, name), getattr(b, name), atol=tolerance, rtol=tolerance
+                )
+
+    return check

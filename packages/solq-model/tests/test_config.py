@@ -1,0 +1,60 @@
+"""ModelConfig: what makes a network, and which choices are refused."""
+
+from dataclasses import FrozenInstanceError, asdict
+
+import pytest
+
+from solq_model import ModelConfig, presets
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": "resnet49"}, "backbone must be one of resnet10_w32, .*, got 'resnet49'"),
+        ({"backbone_norm": "group"}, "backbone_norm must be one of frozen, batch, got 'group'"),
+        ({"activation": "tanh"}, "activation must be one of relu, gelu, silu, got 'tanh'"),
+        ({"position_embedding": None}, "position_embedding must be one of sine, .*, got None"),
+        ({"query_selection": "pure"}, "query_selection must be one of agnostic, mixed, got 'pure'"),
+        ({"num_queries": 3.0}, r"num_queries must be an integer, got 3\.0"),
+        ({"num_queries": True}, "num_queries must be an integer, got True"),
+        ({"num_queries": 0}, "num_queries must be at least 1, got 0"),
+        ({"num_classes": -1}, "num_classes must be at least 1, got -1"),
+        ({"decoder_layers": 0}, "decoder_layers must be at least 1, got 0"),
+        ({"two_stage": "false"}, "two_stage must be true or false, got 'false'"),
+        ({"dilation": 1}, "dilation must be true or false, got 1"),
+        ({"dropout": "0.1"}, r"dropout must be a number, got '0\.1'"),
+        ({"dropout": 1.0}, r"dropout must be 0 <= dropout < 1, got 1\.0"),
+        ({"dropout": float("nan")}, "dropout must be 0 <= dropout < 1, got nan"),
+        ({"proposal_scale": 0.0}, r"proposal_scale must be between 0 and 1, got 0\.0"),
+        ({"frozen_stages": 5}, r"frozen_stages must be 0\.\.4, got 5"),
+        ({"frozen_stages": -1}, r"frozen_stages must be 0\.\.4, got -1"),
+        ({"hidden_dim": 100}, r"a multiple of 32 and of num_heads \(8\), got 100"),
+        ({"hidden_dim": 64, "num_heads": 5}, r"of num_heads \(5\), got 64"),
+        ({"num_feature_levels": 6}, r"num_feature_levels must be 1\.\.5, got 6"),
+        ({"mask_size": 8, "num_coefficients": 65}, r"at most mask_size\^2 \(64\), got 65"),
+        ({"two_stage": True, "box_refinement": False}, "two_stage must be box_refinement to be on"),
+    ],
+)
+def test_a_choice_that_makes_no_network_is_refused_by_name(changes, message):
+    with pytest.raises(ValueError, match=rf"ModelConfig\..*{message}"):
+        ModelConfig(**changes)
+
+
+def test_the_borders_of_what_is_allowed_are_allowed():
+    ModelConfig(frozen_stages=0, dropout=0, num_feature_levels=5)
+    ModelConfig(frozen_stages=4, num_coefficients=64, mask_size=8, hidden_dim=32, num_heads=32)
+
+
+@pytest.mark.parametrize("preset", [presets.r50, presets.r101, presets.tiny])
+def test_plain_values_and_back_are_the_same_config(preset):
+    assert ModelConfig.from_json(asdict(preset())) == preset()
+
+
+def test_unknown_keys_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"unknown model config key\(s\) depth, hidden"):
+        ModelConfig.from_json({"hidden": 384, "depth": 6, "dropout": 0.1})
+
+
+def test_a_config_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        ModelConfig().num_queries = 100  # type: ignore[misc]
