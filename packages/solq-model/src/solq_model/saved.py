@@ -51,6 +51,8 @@ def write_model(model: SOLQ, directory: Path) -> None:
     (directory / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(state, directory / WEIGHTS)
+    # safetensors writes for the owner's eyes only; a model is read by whoever reads its card.
+    (directory / WEIGHTS).chmod((directory / CARD).stat().st_mode & 0o777)
 
 
 def load_model(directory: Path) -> SOLQ:

@@ -51,7 +51,7 @@ def load_checkpoint(
     load_weights(model, directory / "model.safetensors")
     path = directory / TRAINING_STATE
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state = _read_state(path)
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         torch.set_rng_state(state["random"])
@@ -67,6 +67,16 @@ def load_checkpoint(
     ) as error:
         msg = f"checkpoint {path}: not a whole training state of this run ({error})"
         raise ValueError(msg) from error
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    found = state.keys() if isinstance(state, dict) else type(state).__name__
+    if found != {"optimizer", "schedule", "progress", "random"}:
+        msg = f"it holds {found}"
+        raise ValueError(msg)
+    assert isinstance(state, dict)
+    return state
 
 
 def has_checkpoint(directory: Path) -> bool:

@@ -28,10 +28,18 @@ class DataConfig:
     crop_resize: tuple[int, ...] = (400, 500, 600)
     crop_size: tuple[int, int] = (384, 600)
     """Smallest and largest side of the random part."""
-    limit: int | None = None
-    """Train on the first so many images only, and evaluate on the same; for overfitting tests."""
+    image_ids: tuple[int, ...] = ()
+    """Train on these images only, and evaluate on the same; for overfitting. Empty: all images."""
     num_workers: int = 2
     """Processes that load samples; 0 loads in the training process."""
+
+    def __post_init__(self) -> None:
+        if len(set(self.image_ids)) != len(self.image_ids):
+            msg = f"data.image_ids must be distinct, got {list(self.image_ids)}"
+            raise ValueError(msg)
+        if self.num_workers < 0:
+            msg = f"data.num_workers must be at least 0, got {self.num_workers}"
+            raise ValueError(msg)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +83,7 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     seed: int = 42
+    """The same seed gives the same run."""
     device: str = "auto"
     """auto: the GPU where there is one, else the CPU."""
     max_steps: int | None = None
@@ -95,6 +104,9 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 msg = f"{name} must be at least 1, got {getattr(self, name)}"
                 raise ValueError(msg)
+        if not 0 <= self.seed < 2**63:
+            msg = f"seed must be 0 to 2^63 - 1, got {self.seed}"
+            raise ValueError(msg)
         if self.max_steps is not None and self.max_steps < 1:
             msg = f"max_steps must be at least 1, got {self.max_steps}"
             raise ValueError(msg)

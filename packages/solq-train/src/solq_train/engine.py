@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from solq_model.atomic import atomic_file
 from solq_train.checkpoint import Progress, has_checkpoint, load_checkpoint, save_checkpoint
 from solq_train.criterion import Losses, encode_targets
-from solq_train.data import Batch
-from solq_train.data.layout import Split
-from solq_train.evaluation import Evaluation, evaluate, image_ids_of
+from solq_train.data import Batch, Split
+from solq_train.evaluation import Evaluation, evaluate
 from solq_train.progress import Advance, show_steps
 from solq_train.setup import Run
 
@@ -38,6 +37,7 @@ class TrainingResult:
 
     progress: Progress
     evaluation: Evaluation  # of the last epoch
+    earlier_seconds: float  # of training before this process took over
 
 
 def train(
@@ -48,6 +48,7 @@ def train(
     if resume and has_checkpoint(output / LAST):
         progress = load_checkpoint(output / LAST, run.model, run.optimizer, run.schedule)
         console.print(f"resumed after epoch {progress.epoch}, step {progress.step}")
+    earlier_seconds = progress.seconds
     evaluation = None
     run.model.train()
     with show_steps(console, "train", run.total_steps, done=progress.step) as advance:
@@ -61,7 +62,7 @@ def train(
             save_checkpoint(output / LAST, run.model, run.optimizer, run.schedule, progress)
     if evaluation is None:
         evaluation = _evaluate(run, validation, console)
-    return TrainingResult(progress=progress, evaluation=evaluation)
+    return TrainingResult(progress=progress, evaluation=evaluation, earlier_seconds=earlier_seconds)
 
 
 def _train_epoch(run: Run, progress: Progress, output: Path, advance: Advance) -> Progress:
@@ -110,12 +111,9 @@ def train_step(run: Run, batch: Batch, step: int, output: Path) -> tuple[Losses,
 def _keep_bad_batch(batch: Batch, losses: Losses, step: int, output: Path) -> None:
     content: dict[str, Any] = {
         "step": step,
-        "terms": {name: float(value) for name, value in losses.terms.items()},
+        "terms": {name: value.item() for name, value in losses.terms.items()},
         "images": batch.images,
-        "targets": [
-            {**vars(target), "boxes": target.boxes, "labels": target.labels, "masks": target.masks}
-            for target in batch.targets
-        ],
+        "targets": [dict(vars(target)) for target in batch.targets],
     }
     with atomic_file(output / BAD_BATCH) as temporary:
         torch.save(content, temporary)
@@ -135,7 +133,7 @@ def _evaluate(run: Run, validation: Split, console: Console) -> Evaluation:
         console,
         top_k=run.config.top_k,
         batch_size=min(run.config.optimizer.batch_size, 8),
-        image_ids=image_ids_of(validation.annotations, run.config.data.limit),
+        image_ids=set(run.config.data.image_ids) or None,
     )
 
 

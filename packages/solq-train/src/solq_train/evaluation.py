@@ -16,9 +16,8 @@ from solq_model.postprocess import postprocess
 from solq_model.predict import codec_of
 from solq_model.preprocess import Preprocessing
 from solq_model.solq import SOLQ
-from solq_train.data import CocoImage, read_coco
-from solq_train.data.images import load_image
-from solq_train.data.layout import Split
+from solq_train.data import CocoImage, Split, load_image, read_coco
+from solq_train.data.dataset import check_files
 from solq_train.metrics import CocoEvaluator, CocoMetrics
 from solq_train.progress import show_steps
 
@@ -33,6 +32,7 @@ class EvaluationImages(Dataset[tuple[Tensor, CocoImage]]):
         self.preprocessing = preprocessing
         images = read_coco(split.annotations).images
         self.images = [i for i in images if image_ids is None or i.id in image_ids]
+        check_files(self.images, split.images)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -94,4 +94,7 @@ def image_ids_of(annotations: Path, limit: int | None) -> set[int] | None:
     """The ids of the first images of a file; None for all of them."""
     if limit is None:
         return None
+    if limit < 1:
+        msg = f"limit must be at least 1, got {limit}"
+        raise ValueError(msg)
     return {image.id for image in read_coco(annotations).images[:limit]}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+
+from torch import Tensor
 
 from solq_model import (
     SOLQ,
@@ -32,10 +35,19 @@ def open_model(path: Path, annotations: Path | None = None) -> SOLQ:
     config = presets.r101() if deep else presets.r50()
     num_classes = len(state.get("class_embed.0.bias", ())) or config.num_classes
     model = build_model(replace(config, num_classes=num_classes))
-    load_official_state_dict(model, state)
+    load_published(model, path, state)
     if annotations is not None:
         model.categories = Categories.by_id(read_coco(annotations).categories)
     return model.eval()
+
+
+def load_published(model: SOLQ, path: Path, state: Mapping[str, Tensor]) -> None:
+    """Load the published weights that are in a file into the model."""
+    try:
+        load_official_state_dict(model, state)
+    except ValueError as error:
+        msg = f"checkpoint {path}: {error}"
+        raise ValueError(msg) from error
 
 
 def _check_categories(model: SOLQ, path: Path, annotations: Path) -> None:

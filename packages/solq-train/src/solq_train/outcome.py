@@ -17,18 +17,15 @@ import torch
 from PIL import Image
 from pycocotools import mask as rle_masks
 
-from solq_maskcodec import masks_to_rle
+from solq_maskcodec import masks_to_rle, rle_to_masks
 from solq_model.atomic import atomic_file
 from solq_model.draw import draw_instances
 from solq_model.predict import codec_of
 from solq_model.saved import load_model
 from solq_train.config import TrainConfig
-from solq_train.data import CocoFile, CocoImage, annotation_mask, read_coco
+from solq_train.data import CocoFile, CocoImage, Split, annotation_mask, load_image, read_coco
 from solq_train.data.dataset import clipped_boxes
-from solq_train.data.images import load_image
-from solq_train.data.layout import Split
 from solq_train.engine import BEST, METRICS, TrainingResult
-from solq_train.evaluation import image_ids_of
 from solq_train.metrics import CocoMetrics, codec_ceiling
 from solq_train.report import ExamplePicture, RunReport, read_metrics, write_report
 
@@ -58,7 +55,7 @@ def write_outcome(
     timing: dict[str, float],
 ) -> Outcome:
     """Write the summary and the report of a finished run."""
-    ids = image_ids_of(validation.annotations, config.data.limit)
+    ids = set(config.data.image_ids) or None
     codec = codec_of(load_model(output / BEST))
     ceiling = codec_ceiling(validation.annotations, codec, image_ids=ids)
     metrics = result.evaluation.metrics
@@ -152,7 +149,7 @@ def _coverage(image: CocoImage, detections: Sequence[dict[str, Any]]) -> float:
         truth = masks_to_rle(annotation_mask(annotation, (image.height, image.width))[None])
         same = [d["segmentation"] for d in detections if d["category_id"] == annotation.category_id]
         overlaps: Any = rle_masks.iou(same, truth, [0])  # type: ignore[arg-type]  # list of dicts
-        best.append(float(max(overlaps)) if same else 0.0)
+        best.append(float(overlaps.max()) if same else 0.0)
     return sum(best) / len(best)
 
 
@@ -190,7 +187,8 @@ def _draw_detections(
     order: dict[int, int],
 ) -> Image.Image:
     size = (picture.height, picture.width)
-    masks = [torch.from_numpy(rle_masks.decode(d["segmentation"])).bool() for d in detections]
+    rles = [d["segmentation"] for d in detections]
+    masks = [torch.from_numpy(mask) for mask in rle_to_masks(rles)]
     boxes = torch.tensor([d["bbox"] for d in detections], dtype=torch.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     labels = [f"{names[d['category_id']]} {d['score']:.2f}" for d in detections]

@@ -38,12 +38,13 @@ def show_steps(
 ) -> Iterator[Advance]:
     """Shows `total` steps of work, `done` of which lie behind."""
     with show_count(console, description) as show:
-        state = {"done": done, "text": ""}
+        shown_text = ""
 
         def advance(steps: int = 1, text: str = "") -> None:
-            finished = int(state["done"]) + steps
-            state.update(done=finished, text=text or state["text"])
-            show(finished, total, str(state["text"]))
+            nonlocal done, shown_text
+            done += steps
+            shown_text = text or shown_text
+            show(done, total, shown_text)
 
         yield advance
 

@@ -47,9 +47,9 @@ def tiny_cpu() -> TrainConfig:
             learning_rate=1e-3,
             backbone_learning_rate=1e-3,
             offset_rate_factor=1.0,
-            clip_norm=1.0,
+            clip_norm=0.1,
             batch_size=8,
-            epochs=5,
+            epochs=7,
             schedule="cosine",
             warmup_steps=40,
         ),
@@ -57,8 +57,12 @@ def tiny_cpu() -> TrainConfig:
     )
 
 
+# Of COCO train2017, 640 x 480 pixels each: batch norm learns no statistics of padding.
+OVERFIT_IMAGES = (89, 194, 208, 389, 450, 173350, 196393, 458756)
+
+
 def overfit_8() -> TrainConfig:
-    """The small network learns eight photographs by heart: proof that it learns real images."""
+    """The small network learns eight photographs of COCO by heart: it can learn real images."""
     recipe = tiny_cpu()
     return replace(
         recipe,
@@ -71,9 +75,9 @@ def overfit_8() -> TrainConfig:
             vertical_flip=0.0,
             transpose=0.0,
             horizontal_flip=0.0,
-            limit=8,
+            image_ids=OVERFIT_IMAGES,
         ),
-        optimizer=replace(recipe.optimizer, batch_size=4, epochs=300),
+        optimizer=replace(recipe.optimizer, batch_size=4, epochs=250),
         evaluate_every=50,
         top_k=100,
     )

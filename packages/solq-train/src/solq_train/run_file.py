@@ -72,7 +72,10 @@ def _fit(value: Any, hint: Any, name: str) -> Any:
         inner = [option for option in get_args(hint) if option is not NoneType]
         return _fit(value, inner[0], name)
     if origin is tuple and isinstance(value, list):
-        item = get_args(hint)[0]
+        item, *others = get_args(hint)
+        if Ellipsis not in others and len(value) != 1 + len(others):
+            msg = f"{name} must hold {1 + len(others)} values, got {len(value)}"
+            raise ValueError(msg)
         return tuple(_fit(entry, item, f"{name}[{i}]") for i, entry in enumerate(value))
     if origin is Literal:
         if value in get_args(hint):
@@ -85,10 +88,14 @@ def _fit(value: Any, hint: Any, name: str) -> Any:
         and (hint is bool or not isinstance(value, bool))
     ):
         return value
-    expected = (
-        " or ".join(map(repr, get_args(hint)))
-        if origin is Literal
-        else getattr(hint, "__name__", hint)
-    )
-    msg = f"{name} must be {expected}, got {value!r}"
+    msg = f"{name} must be {_expected(hint)}, got {value!r}"
     raise ValueError(msg)
+
+
+def _expected(hint: Any) -> str:
+    """The type of a field in the words of a run file."""
+    if get_origin(hint) is Literal:
+        return " or ".join(map(repr, get_args(hint)))
+    if get_origin(hint) is tuple:
+        return f"a list of {get_args(hint)[0].__name__}"
+    return str(hint.__name__)

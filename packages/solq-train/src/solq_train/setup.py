@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ import torchvision
 from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from solq_maskcodec import DCTMaskCodec
-from solq_model import Categories, build_model, load_official_checkpoint, load_official_state_dict
+from solq_model import Categories, build_model, load_official_checkpoint
 from solq_model.predict import codec_of
 from solq_model.preprocess import Preprocessing
 from solq_model.saved import find_model, load_weights
@@ -26,12 +27,13 @@ from solq_train.criterion import Criterion, encode_targets
 from solq_train.data import (
     CocoInstances,
     EpochSampler,
+    Split,
     Target,
     TrainTransform,
     collate,
     read_coco,
 )
-from solq_train.data.layout import Split
+from solq_train.models import load_published
 from solq_train.optim import build_optimizer, build_schedule
 
 logger = logging.getLogger(__name__)
@@ -75,7 +77,7 @@ def prepare_run(config: TrainConfig, split: Split) -> Run:
     _load_initial_weights(model, config)
     if config.model.whitened_vectors and config.initial_weights is None:
         model.vector_head.set_statistics(
-            *vector_statistics(dataset, codec, _num_images(config, dataset))
+            *vector_statistics(dataset, codec, _chosen(config, dataset))
         )
     model.to(device)
     deviation = model.vector_head.deviation if config.model.whitened_vectors else None
@@ -150,8 +152,15 @@ def _dataset(config: TrainConfig, split: Split, categories: Categories) -> CocoI
     return dataset
 
 
-def _num_images(config: TrainConfig, dataset: CocoInstances) -> int:
-    return min(config.data.limit or len(dataset), len(dataset))
+def _chosen(config: TrainConfig, dataset: CocoInstances) -> list[int]:
+    """The indices of the samples that are trained on."""
+    index_of = {image.id: index for index, image in enumerate(dataset.coco.images)}
+    unknown = [image_id for image_id in config.data.image_ids if image_id not in index_of]
+    if unknown:
+        msg = f"data.image_ids: no image {unknown[0]} in {dataset.coco.path}"
+        raise ValueError(msg)
+    chosen = [index_of[image_id] for image_id in config.data.image_ids]
+    return chosen or list(range(len(dataset)))
 
 
 def train_transform(data: DataConfig) -> TrainTransform:
@@ -171,9 +180,9 @@ def train_transform(data: DataConfig) -> TrainTransform:
 def _loader(
     config: TrainConfig, dataset: CocoInstances
 ) -> tuple[EpochSampler, DataLoader[tuple[Tensor, Target]]]:
-    num_images = _num_images(config, dataset)
-    sampler = EpochSampler(num_images, config.seed)
-    batch_size = min(config.optimizer.batch_size, num_images)
+    chosen = _chosen(config, dataset)
+    sampler = EpochSampler(len(chosen), config.seed)
+    batch_size = min(config.optimizer.batch_size, len(chosen))
     if batch_size < config.optimizer.batch_size:
         logger.warning(
             "batches hold %d images, all there are, instead of %d",
@@ -181,24 +190,26 @@ def _loader(
             config.optimizer.batch_size,
         )
     loader: DataLoader[Any] = DataLoader(
-        dataset,
+        Subset(dataset, chosen),
         batch_size=batch_size,
         sampler=sampler,
         collate_fn=collate,
         drop_last=True,  # as published
         num_workers=config.data.num_workers,
         persistent_workers=config.data.num_workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        # Its own: torch would draw the workers' seed from the random state that checkpoints keep,
+        # once per process, and a resumed run would differ from an uninterrupted one.
+        generator=torch.Generator(),
     )
     return sampler, loader
 
 
 def vector_statistics(
-    dataset: CocoInstances, codec: DCTMaskCodec, num_images: int
+    dataset: CocoInstances, codec: DCTMaskCodec, indices: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each coefficient over the masks of the first images, as trained on."""
+    """Mean and deviation of each coefficient over the masks of these samples, as trained on."""
     vectors = [torch.zeros(0, codec.num_coefficients)]
-    for index in range(num_images):
+    for index in indices:
         _, target = dataset[index]
         vectors.append(encode_targets([target], codec).mask_vectors)
         if sum(map(len, vectors)) >= STATISTICS_OBJECTS:
@@ -214,7 +225,7 @@ def _load_initial_weights(model: SOLQ, config: TrainConfig) -> None:
     if config.initial_weights is not None:
         path = Path(config.initial_weights)
         if path.is_file():
-            load_official_state_dict(model, load_official_checkpoint(path))
+            load_published(model, path, load_official_checkpoint(path))
         else:
             load_weights(model, find_model(path) / "model.safetensors")
     elif config.backbone_weights is not None:
@@ -233,12 +244,17 @@ def load_backbone(model: SOLQ, source: str) -> None:
             msg = f"backbone_weights {source}: not a file of torchvision weights ({error})"
             raise ValueError(msg) from error
     body = model.backbone.body
-    wanted = {name for name in body.state_dict() if not name.endswith("num_batches_tracked")}
-    missing = sorted(wanted - state.keys())
-    if missing:
+    wanted = {
+        name: tensor.shape
+        for name, tensor in body.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    found = state if isinstance(state, dict) else {}
+    wrong = [n for n, shape in wanted.items() if getattr(found.get(n), "shape", None) != shape]
+    if wrong:
         msg = (
-            f"backbone_weights {source}: {len(missing)} tensors of {model.config.backbone} are "
-            f"missing: {', '.join(missing[:4])}"
+            f"backbone_weights {source}: {len(wrong)} tensors of {model.config.backbone} are "
+            f"missing or of another shape: {', '.join(wrong[:4])}"
         )
         raise ValueError(msg)
-    body.load_state_dict({name: state[name] for name in wanted}, strict=False)
+    body.load_state_dict({name: found[name] for name in wanted}, strict=False)

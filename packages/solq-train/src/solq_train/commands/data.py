@@ -10,8 +10,7 @@ import tyro
 from rich.console import Console
 
 from solq_train.commands.output import as_table
-from solq_train.data import check_coco, make_shapes
-from solq_train.data.layout import find_split
+from solq_train.data import check_coco, find_split, make_shapes
 from solq_train.progress import show_count
 
 
@@ -22,10 +21,13 @@ class MakeShapes:
     directory: Annotated[Path, tyro.conf.Positional]
     """Folder to make; must be new, empty or an earlier one of this command."""
     num_train: int = 2048
+    """Images to train on."""
     num_val: int = 64
+    """Unseen images to evaluate on."""
     image_size: int = 128
     """Side of the images in pixels."""
     seed: int = 0
+    """Another seed gives other images."""
 
     def run(self, console: Console) -> int:
         """Make the data set; the exit code."""
@@ -38,10 +40,13 @@ class MakeShapes:
 class Check:
     """List all defects of a data set at once, with counts and the first examples.
 
-    Decodes every image and draws every mask. The exit code is 2 where training would refuse.
+    Decodes every image and draws every mask. The exit code is 2 where something should be repaired,
+    even if training would go on without it.
     """
 
-    directory: Annotated[Path | None, tyro.conf.Positional] = None
+    directory: Annotated[
+        Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[PATH]", help_behavior_hint="")
+    ] = None
     """Data set folder in COCO layout; both its splits are checked."""
     annotations: Path | None = None
     """A single annotation file instead."""
@@ -54,12 +59,10 @@ class Check:
         for file, folder in self._files():
             with show_count(console, "check") as show:
                 report = check_coco(file, folder, show)
-            console.print(f"\n{file}", style="bold", highlight=False)
-            console.print(as_table(report.summary_table()))
-            if report.defects:
-                console.print(as_table(report.defect_table()))
-            else:
-                console.print("no defects")
+            if report.summary is not None:
+                console.print(as_table(report.summary_table()))
+                console.print(as_table(report.category_table()))
+            console.print(report.to_text(), markup=False, highlight=False, soft_wrap=True)
             failed = failed or report.has_errors
         return 2 if failed else 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,13 +11,14 @@ from rich.console import Console
 
 from solq_train.commands.data import MakeShapes, make_shapes_with_progress
 from solq_train.commands.output import metrics_table, prepare_output
-from solq_train.commands.train import run_training
-from solq_train.data.layout import find_split
+from solq_train.commands.train import CONFIG, run_training
+from solq_train.data import find_split
 from solq_train.engine import BEST
 from solq_train.outcome import REPORT, SUMMARY
 from solq_train.recipes import tiny_cpu
 
 QUICK_STEPS = 60
+OUTPUT = Path("runs/demo")
 
 THREE_LINES = """\
 from solq_model import SOLQ
@@ -31,8 +33,8 @@ class Demo:
     Writes `report.html`, `summary.json` and `best/` into OUTPUT. Takes minutes on two CPU cores.
     """
 
-    output: Path = Path("runs/demo")
-    """Folder of the run; must be new or empty."""
+    output: Path = OUTPUT
+    """Folder of the run; must be new or empty, but an earlier demo in runs/demo is replaced."""
     data: Path = Path("runs/shapes")
     """Folder of the data set; made where it is not there yet."""
     quick: bool = False
@@ -40,6 +42,8 @@ class Demo:
 
     def run(self, console: Console) -> int:
         """Run the demo; the exit code."""
+        if self.output == OUTPUT and (self.output / CONFIG).is_file():
+            shutil.rmtree(self.output)  # an earlier demo; any other folder might hold a real run
         prepare_output(self.output)
         started = time.perf_counter()
         make_shapes_with_progress(MakeShapes(directory=self.data), console)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,8 +12,8 @@ from rich.console import Console
 
 from solq_model.atomic import atomic_file
 from solq_model.predict import codec_of
-from solq_train.commands.output import metrics_table, prepare_output
-from solq_train.data.layout import find_split
+from solq_train.commands.output import metrics_table, results_folder
+from solq_train.data import Split, find_split
 from solq_train.evaluation import evaluate, image_ids_of
 from solq_train.metrics import codec_ceiling
 from solq_train.models import open_model
@@ -31,6 +32,7 @@ class Evaluate:
     data: Path
     """Data set folder in COCO layout."""
     split: Literal["train", "val"] = "val"
+    """Which of its two parts."""
     output: Path | None = None
     """Folder for detections and numbers; must be new or empty."""
     top_k: int = 100
@@ -38,15 +40,20 @@ class Evaluate:
     batch_size: int = 1
     """Images at a time; results do not depend on it."""
     num_workers: int = 0
+    """Processes that load images; 0 loads them in this one."""
     limit: int | None = None
     """Only the first so many images."""
     device: str = "auto"
+    """auto: the GPU where there is one, else the CPU."""
 
     def run(self, console: Console) -> int:
         """Evaluate; the exit code."""
         split = find_split(self.data, self.split)
-        if self.output is not None:
-            prepare_output(self.output)
+        with results_folder(self.output) if self.output is not None else nullcontext():
+            self._evaluate(split, console)
+        return 0
+
+    def _evaluate(self, split: Split, console: Console) -> None:
         model = open_model(self.model, split.annotations).to(resolve_device(self.device))
         ids = image_ids_of(split.annotations, self.limit)
         evaluation = evaluate(
@@ -68,4 +75,3 @@ class Evaluate:
                 with atomic_file(self.output / name) as temporary:
                     temporary.write_text(json.dumps(content), encoding="utf-8")
                 console.print(f"wrote {self.output / name}", highlight=False)
-        return 0

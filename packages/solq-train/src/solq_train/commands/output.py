@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from solq_train.metrics import CocoMetrics, format_table
@@ -19,9 +22,8 @@ def prepare_output(output: Path, *, resume: bool = False, resumable: bool = Fals
         msg = f"output {output}: expected a folder, found a file"
         raise ValueError(msg)
     if not resume and output.is_dir() and any(output.iterdir()):
-        msg = (
-            f"output {output}: expected a new or empty folder, found files in it (--resume goes on)"
-        )
+        hint = " (--resume goes on)" if resumable else ""
+        msg = f"output {output}: expected a new or empty folder, found files in it{hint}"
         raise ValueError(msg)
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -31,6 +33,21 @@ def prepare_output(output: Path, *, resume: bool = False, resumable: bool = Fals
     if not os.access(output, os.W_OK):
         msg = f"output {output}: expected a folder that can be written, got one that cannot"
         raise ValueError(msg)
+
+
+@contextmanager
+def results_folder(output: Path) -> Iterator[None]:
+    """A new or empty folder to write files into; an error leaves it as it was before."""
+    existed = output.exists()
+    prepare_output(output)
+    try:
+        yield
+    except BaseException:
+        for file in output.iterdir():
+            file.unlink()
+        if not existed:
+            output.rmdir()
+        raise
 
 
 def metrics_table(metrics: CocoMetrics, ceiling: CocoMetrics | None = None) -> Table:
@@ -44,5 +61,5 @@ def as_table(rows: list[list[str]], title: str | None = None) -> Table:
     for name in rows[0]:
         table.add_column(name, overflow="fold")
     for row in rows[1:]:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     return table

@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from solq_model.atomic import atomic_file
-from solq_train.commands.output import prepare_output
+from solq_train.commands.output import results_folder
 from solq_train.models import open_model
 from solq_train.progress import show_steps
 from solq_train.setup import resolve_device
@@ -26,7 +26,11 @@ class Predict:
     file name.
     """
 
-    images: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    images: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="IMAGE [IMAGE ...]", help_behavior_hint=""),
+    ]
     """Image files, or folders of images."""
     model: Path
     """Saved model (a folder such as runs/demo/best), or a published .pth file."""
@@ -35,12 +39,22 @@ class Predict:
     threshold: float = 0.5
     """Smallest score that counts."""
     top_k: int = 100
+    """Most objects in one image."""
     device: str = "auto"
+    """auto: the GPU where there is one, else the CPU."""
 
     def run(self, console: Console) -> int:
         """Predict; the exit code."""
         files = _image_files(self.images)
-        prepare_output(self.output)
+        with results_folder(self.output):
+            num_found = self._predict(files, console)
+        console.print(
+            f"{num_found} objects in {len(files)} images, see {self.output}", highlight=False
+        )
+        return 0
+
+    def _predict(self, files: list[Path], console: Console) -> int:
+        """Write pictures and detections; the number of objects found."""
         model = open_model(self.model).to(resolve_device(self.device))
         detections = []
         names = _distinct_names(files)
@@ -52,10 +66,7 @@ class Predict:
                 advance(text=f"{file.name}: {len(result)} objects")
         with atomic_file(self.output / "predictions.json") as temporary:
             temporary.write_text(json.dumps(detections), encoding="utf-8")
-        console.print(
-            f"{len(detections)} objects in {len(files)} images, see {self.output}", highlight=False
-        )
-        return 0
+        return len(detections)
 
 
 def _image_files(paths: tuple[Path, ...]) -> list[Path]:

@@ -16,12 +16,13 @@ from rich.console import Console
 from solq_train.checkpoint import has_checkpoint
 from solq_train.commands.output import metrics_table, prepare_output
 from solq_train.config import TrainConfig
-from solq_train.data.layout import Split, find_split
-from solq_train.engine import BEST, LAST, METRICS, train
+from solq_train.data import Split, find_split
+from solq_train.engine import BEST, LAST, train
+from solq_train.evaluation import EvaluationImages
 from solq_train.outcome import REPORT, Outcome, write_outcome
 from solq_train.recipes import RECIPES
 from solq_train.run_file import write_run_file
-from solq_train.setup import prepare_run
+from solq_train.setup import Run, prepare_run
 
 CONFIG = "config.json"
 RecipeName = Literal["tiny_cpu", "overfit_8", "r50_coco", "r101_coco"]
@@ -55,7 +56,7 @@ class Train:
         """Train; the exit code."""
         training = find_split(self.data, "train")
         # Overfitting is judged on the images it was trained on.
-        overfits = self.settings.data.limit is not None
+        overfits = bool(self.settings.data.image_ids)
         validation = training if overfits else find_split(self.data, "val")
         title = f"{self.recipe} on {self.data.name}"
         command = "solq " + shlex.join(sys.argv[1:])
@@ -94,33 +95,26 @@ def run_training(
     started = time.perf_counter()
     with console.status("prepare"):
         run = prepare_run(config, training)
+        # Refuses validation data that cannot be used now, not after the first epoch.
+        EvaluationImages(validation, run.model.preprocessing)
     write_run_file(output / CONFIG, run.config)
-    if not resume:
-        (output / METRICS).unlink(missing_ok=True)
     timing["prepare"] = time.perf_counter() - started
-    describe(run.config, len(run.dataset), run.total_steps, run.model, console)
+    describe(run, console)
     result = train(run, validation, output, console, resume=resume)
     timing["train"] = result.progress.seconds
-    timing["evaluate and save"] = (
-        time.perf_counter() - started - sum(timing[key] for key in ("prepare", "train"))
-    )
+    here = result.progress.seconds - result.earlier_seconds
+    timing["evaluate and save"] = time.perf_counter() - started - timing["prepare"] - here
     return write_outcome(
         output, run.config, result, validation, title=title, command=command, timing=timing
     )
 
 
-def describe(
-    config: TrainConfig, num_images: int, total_steps: int, model: object, console: Console
-) -> None:
+def describe(run: Run, console: Console) -> None:
     """Say what is about to run."""
-    from solq_model.solq import SOLQ
-
-    assert isinstance(model, SOLQ)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    parameters = sum(parameter.numel() for parameter in run.model.parameters())
     console.print(
-        f"{config.model.backbone}, {parameters / 1e6:.1f} M parameters, "
-        f"{len(model.categories.entries)} categories, {num_images} images, "
-        f"{total_steps} steps of {config.optimizer.batch_size}, "
-        f"device {next(model.parameters()).device}",
+        f"{run.config.model.backbone}, {parameters / 1e6:.1f} M parameters, "
+        f"{len(run.model.categories.entries)} categories, {len(run.sampler)} images, "
+        f"{run.total_steps} steps of {run.loader.batch_size}, device {run.device}",
         highlight=False,
     )

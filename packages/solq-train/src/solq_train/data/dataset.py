@@ -51,7 +51,7 @@ class CocoInstances(Dataset[tuple[Tensor, Target]]):
         self.images = images
         self.categories = categories
         _check_categories(self.coco, categories)
-        _check_files(self.coco, images)
+        check_files(self.coco.images, images)
         self._records = _learnable(self.coco)
         self._transform = transform
         self._seed = seed
@@ -167,12 +167,12 @@ def _check_categories(coco: CocoFile, categories: Categories) -> None:
             raise DataError(msg)
 
 
-def _check_files(coco: CocoFile, images: Path) -> None:
+def check_files(images: Sequence[CocoImage], folder: Path) -> None:
     """A missing image stops a run before it starts, not after hours; broken ones show in use."""
-    if not images.is_dir():
-        msg = f"{images}: must be the folder of the images, got no folder"
+    if not folder.is_dir():
+        msg = f"{folder}: must be the folder of the images, got no folder"
         raise DataError(msg)
-    for image in coco.images:
-        if not (images / image.file_name).is_file():
-            msg = f"{images / image.file_name}: no such image file (image id {image.id})"
+    for image in images:
+        if not (folder / image.file_name).is_file():
+            msg = f"{folder / image.file_name}: no such image file (image id {image.id})"
             raise DataError(msg)

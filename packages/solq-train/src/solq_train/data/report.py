@@ -57,16 +57,6 @@ class DataReport:
         """Whether anything must be repaired: warnings and notes apart."""
         return any(found.kind.severity == "error" for found in self.defects)
 
-    def defect_table(self) -> Table:
-        """One row for each kind that was found."""
-        rows = [["defect", "severity", "count", "training", "first examples"]]
-        for found in self.defects:
-            more = ["…"] if found.count > len(found.examples) else []
-            kind = found.kind
-            examples = "\n".join([*found.examples, *more])
-            rows.append([kind.title, kind.severity, str(found.count), kind.in_training, examples])
-        return rows
-
     def summary_table(self) -> Table:
         """What the data set holds, one number a row; only titles if it could not be read."""
         rows = [["in the data set", "number"]]
@@ -91,7 +81,7 @@ class DataReport:
         return [["id", "category", "objects"], *rows]
 
     def to_text(self) -> str:
-        """The whole report in plain lines."""
+        """The defects in plain lines: how many, of which kind, and the first of each."""
         counts = Counter[str]()
         for found in self.defects:
             counts[found.kind.severity] += found.count
@@ -104,6 +94,4 @@ class DataReport:
             )
             lines += [f"    {example}" for example in found.examples]
             lines += ["    …"] if found.count > len(found.examples) else []
-        for table in (self.summary_table(), self.category_table()):
-            lines += ["  ".join(row) for row in table] if self.summary is not None else []
         return "\n".join(lines)

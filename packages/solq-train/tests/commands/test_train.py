@@ -1,0 +1,109 @@
+"""`solq train`: a recipe on a data set becomes a run folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+
+from solq_model import SOLQ
+from solq_train import engine
+from solq_train.run_file import write_run_file
+
+
+def weights(folder) -> str:
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def train(solq, run_file, shapes, tmp_path):
+    def start(*arguments: object):
+        named = ("--recipe", "tiny_cpu", "--config", run_file, "--data", shapes)
+        return solq("train", *named, "--output", tmp_path / "run", *arguments)
+
+    return start
+
+
+def test_a_run_leaves_all_that_it_promises(trained):
+    assert sorted(path.name for path in trained.iterdir()) == [
+        "best",
+        "config.json",
+        "last",
+        "metrics.jsonl",
+        "report.html",
+        "summary.json",
+    ]
+    summary = json.loads((trained / "summary.json").read_text())
+    assert {"bbox.AP", "segm.AP", "ceiling.segm.AP", "train_seconds", "total_seconds"} <= set(
+        summary
+    )
+    assert summary["steps"] == 4
+
+
+def test_the_saved_model_knows_the_categories_and_predicts(trained, shapes):
+    model = SOLQ.load(trained / "best")
+    result = model.predict(shapes / "val" / "000001.png", threshold=0.0)
+    assert set(result.labels) <= {1, 7, 23}
+    assert set(result.names) <= {"blob", "star", "ring"}
+    assert len(result) > 0
+
+
+def test_the_end_shows_the_table_with_the_ceiling(train):
+    ran = train("--max-steps", 1)
+    assert ran.code == 0
+    assert ran.errors == ""
+    for text in ("3 categories, 8 images, 1 steps of 4, device cpu", "mask ceiling", "AP50"):
+        assert text in ran.output
+    assert "report.html" in ran.output
+
+
+def test_a_command_line_repeated_gives_the_same_weights(train, trained, tmp_path):
+    assert train().code == 0
+    assert weights(tmp_path / "run" / "best") == weights(trained / "best")
+    assert (tmp_path / "run" / "config.json").read_text() == (trained / "config.json").read_text()
+
+
+def test_a_run_stopped_between_epochs_and_resumed_equals_the_whole_one(
+    train, trained, tmp_path, monkeypatch
+):
+    real = engine.train_step
+
+    def interrupted(run, batch, step, output):
+        if step == 2:
+            raise KeyboardInterrupt
+        return real(run, batch, step, output)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "train_step", interrupted)
+        assert train().code == 130
+    refused = train()
+    assert refused.code == 2
+    assert "(--resume goes on)" in refused.errors
+    resumed = train("--resume")
+    assert resumed.code == 0
+    assert "resumed after epoch 1, step 2" in resumed.output
+    assert weights(tmp_path / "run" / "last") == weights(trained / "last")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["train_seconds"] <= summary["total_seconds"]
+
+
+def test_resuming_nothing_is_refused(train, tmp_path):
+    ran = train("--resume")
+    assert ran.code == 2
+    assert "holds no finished epoch to go on from" in ran.errors
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_two_stage_network_with_all_its_losses_trains(train, two_stage_config, tmp_path):
+    write_run_file(tmp_path / "two.json", two_stage_config)
+    assert train("--config", tmp_path / "two.json", "--max-steps", 1).code == 0
+    first = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
+    assert {"loss_mask", "loss_ce_enc", "loss_vector", "loss_ce_0"} <= first.keys()
+    assert "loss_vector_0" not in first
+
+
+def test_a_run_on_chosen_images_is_judged_on_these(train, tmp_path):
+    assert train("--data.image-ids", 1, 2, 3, 4, "--max-steps", 1).code == 0
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert report.count("data:image/jpeg;base64,") == 2 * 2 * 3  # one of the four is empty

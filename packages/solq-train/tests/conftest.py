@@ -1,0 +1,172 @@
+"""A data set and a network small enough to train within a second, and the command line to call."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from solq_model import ModelConfig
+from solq_train.cli import main
+from solq_train.config import DataConfig, OptimizerConfig, TrainConfig
+from solq_train.criterion import LossConfig
+from solq_train.data import make_shapes
+from solq_train.run_file import write_run_file
+
+# The networks here are so small that threads would mostly wait for each other.
+torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a call of `solq` came to."""
+
+    code: int
+    output: str
+    errors: str
+
+
+Solq = Callable[..., Ran]
+
+
+@dataclass
+class CopiedSet:
+    """A copy of the shapes that a test may spoil."""
+
+    folder: Path
+
+    @property
+    def images(self) -> Path:
+        return self.folder / "train"
+
+    @property
+    def annotations(self) -> Path:
+        return self.folder / "annotations" / "instances_train.json"
+
+    def edit(self, change: Callable[[dict[str, Any]], object]) -> None:
+        """Have a function change the training annotations."""
+        document = json.loads(self.annotations.read_text())
+        change(document)
+        self.annotations.write_text(json.dumps(document))
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """8 training and 4 validation images of 64 pixels; each split has an empty and a crowd one."""
+    folder = tmp_path_factory.mktemp("data") / "shapes"
+    make_shapes(folder, num_train=8, num_val=4, image_size=64)
+    return folder
+
+
+@pytest.fixture
+def copied_set(shapes: Path, tmp_path: Path) -> CopiedSet:
+    folder = tmp_path / "shapes"
+    shutil.copytree(shapes, folder)
+    return CopiedSet(folder)
+
+
+@pytest.fixture(scope="session")
+def small_model() -> ModelConfig:
+    """One stage, one encoder and one decoder layer, 5 queries; with dropout, which draws chance."""
+    return ModelConfig(
+        backbone="resnet10_w32",
+        backbone_norm="batch",
+        frozen_stages=0,
+        num_classes=3,
+        num_queries=5,
+        hidden_dim=32,
+        num_heads=2,
+        encoder_layers=1,
+        decoder_layers=1,
+        feedforward_dim=32,
+        encoder_points=1,
+        decoder_points=1,
+        num_feature_levels=2,
+        dropout=0.1,
+        num_coefficients=16,
+        mask_size=32,
+        vector_hidden_dim=16,
+    )
+
+
+@pytest.fixture(scope="session")
+def small_config(small_model: ModelConfig) -> TrainConfig:
+    """Two epochs of two steps; a line of metrics for each step."""
+    return TrainConfig(
+        model=small_model,
+        data=DataConfig(
+            short_sides=(64,), eval_short_side=64, max_size=96, crop=0.0, num_workers=0
+        ),
+        loss=LossConfig(),
+        optimizer=OptimizerConfig(learning_rate=1e-3, batch_size=4, epochs=2),
+        device="cpu",
+        log_every=1,
+        top_k=5,
+    )
+
+
+@pytest.fixture(scope="session")
+def two_stage_config(small_config: TrainConfig) -> TrainConfig:
+    """With all that the published recipe leaves off."""
+    return replace(
+        small_config,
+        model=replace(
+            small_config.model,
+            two_stage=True,
+            query_selection="mixed",
+            decoder_layers=2,
+            whitened_vectors=True,
+            dropout=0.0,
+        ),
+        loss=LossConfig(vector_layers="last", vector_space="whitened", mask_weight=2.0),
+    )
+
+
+@pytest.fixture(scope="session")
+def run_file(small_config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run file that makes every recipe the small one."""
+    path = tmp_path_factory.mktemp("run_file") / "small.json"
+    write_run_file(path, small_config)
+    return path
+
+
+@pytest.fixture
+def console() -> Console:
+    """A console that is no terminal; `console.file` has what was printed."""
+    return Console(file=io.StringIO(), width=200)
+
+
+@pytest.fixture
+def solq(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Solq:
+    """The command line in this process: arguments → exit code and what was printed."""
+    monkeypatch.setenv("COLUMNS", "240")
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "SOLQ_TRACEBACK"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments: object) -> Ran:
+        capsys.readouterr()
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(shapes: Path, run_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of the command line; not to be changed."""
+    output = tmp_path_factory.mktemp("runs") / "small"
+    arguments = ["train", "--recipe", "tiny_cpu", "--config", run_file]
+    assert main([str(a) for a in (*arguments, "--data", shapes, "--output", output)]) == 0
+    return output

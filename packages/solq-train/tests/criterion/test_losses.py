@@ -1,0 +1,144 @@
+"""Each loss term against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from solq_train.criterion import losses
+
+LN2 = math.log(2)
+
+
+def number(value: torch.Tensor) -> float:
+    assert value.shape == ()
+    return value.item()
+
+
+def test_focal_loss_of_an_undecided_query_is_a_sixteenth_of_ln_2_for_its_class():
+    logits, one_hot = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+    assert number(losses.focal_loss(logits, one_hot, 1.0)) == pytest.approx(LN2 / 16)
+
+
+def test_focal_loss_of_an_undecided_query_is_three_times_that_for_other_classes():
+    logits = torch.zeros(1, 1, 1)
+    found = losses.focal_loss(logits, torch.zeros_like(logits), 1.0)
+    assert number(found) == pytest.approx(3 * LN2 / 16)
+
+
+def test_focal_loss_sums_queries_and_classes_and_divides_by_the_objects():
+    logits, one_hot = torch.zeros(2, 3, 4), torch.zeros(2, 3, 4)
+    one_hot[0, 0, 1] = one_hot[1, 2, 3] = 1.0
+    expected = (2 * 1 + 22 * 3) * LN2 / 16 / 2
+    assert number(losses.focal_loss(logits, one_hot, 2.0)) == pytest.approx(expected)
+
+
+def test_focal_loss_hardly_counts_what_is_known():
+    # p = 0.9 for the class: 0.25 * 0.1^2 * -ln 0.9
+    logits = torch.full((1, 1, 1), math.log(9))
+    found = losses.focal_loss(logits, torch.ones(1, 1, 1), 1.0)
+    assert number(found) == pytest.approx(0.25 * 0.01 * -math.log(0.9), rel=1e-5)
+
+
+def test_focal_loss_and_its_gradient_are_finite_for_extreme_logits():
+    logits = torch.tensor([[[-300.0, 300.0, 300.0, -300.0]]], requires_grad=True)
+    loss = losses.focal_loss(logits, torch.tensor([[[1.0, 0.0, 1.0, 0.0]]]), 1.0)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_box_l1_loss_sums_coordinates_and_divides_by_the_objects():
+    boxes = torch.tensor([[0.5, 0.5, 0.2, 0.2], [0.1, 0.1, 0.1, 0.1]])
+    targets = torch.tensor([[0.4, 0.6, 0.2, 0.3], [0.1, 0.1, 0.1, 0.1]])
+    assert number(losses.box_l1_loss(boxes, targets, 2.0)) == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        # IoU 1, the hull is the box itself
+        ((0.5, 0.5, 0.2, 0.2), 0.0),
+        # IoU 1/4, the hull is the larger box
+        ((0.5, 0.5, 0.4, 0.4), 0.75),
+        # half of it beside: IoU 1/3, the hull is the union
+        ((0.6, 0.5, 0.2, 0.2), 2 / 3),
+        # corner to corner: no overlap, the hull is twice the union
+        ((0.7, 0.7, 0.2, 0.2), 1.5),
+    ],
+)
+def test_giou_loss_of_boxes_worked_out_by_hand(box, expected):
+    target = torch.tensor([[0.5, 0.5, 0.2, 0.2]])
+    found = losses.giou_loss(torch.tensor([box]), target, 1.0)
+    assert number(found) == pytest.approx(expected, abs=1e-5)
+
+
+def test_vector_l1_loss_is_the_mean_over_pairs_and_coefficients():
+    vectors = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    targets = torch.tensor([[1.0, 0.0], [0.0, 5.0]])
+    assert number(losses.vector_l1_loss(vectors, targets, None)) == pytest.approx(6 / 4)
+
+
+def test_vector_l1_loss_counts_in_deviations_where_they_are_given():
+    vectors, targets = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 0.0]])
+    found = losses.vector_l1_loss(vectors, targets, torch.tensor([0.5, 4.0]))
+    assert number(found) == pytest.approx((2.0 + 0.5) / 2)
+
+
+def test_mask_loss_of_zero_vectors_against_full_masks_is_worked_out_by_hand(codec):
+    # Decoded to 0 everywhere, so each of the 4 x 4 logits is 8 * (0 - 0.5) = -4.
+    probability = 1 / (1 + math.exp(4))
+    cross_entropy = math.log(1 + math.exp(4))
+    dice = 1 - (2 * 16 * probability + 1) / (16 * probability + 16 + 1)
+    found = losses.mask_loss(
+        torch.zeros(1, 16), torch.ones(1, 8, 8, dtype=torch.bool), codec, 4, 2.0
+    )
+    assert number(found) == pytest.approx((cross_entropy + dice) / 2, rel=1e-5)
+
+
+def test_mask_loss_is_small_for_the_vectors_of_the_masks_themselves(codec):
+    masks = torch.zeros(1, 8, 8, dtype=torch.bool)
+    masks[:, :4] = True
+    own = losses.mask_loss(codec.encode(masks), masks, codec, 8, 1.0)
+    other = losses.mask_loss(codec.encode(~masks), masks, codec, 8, 1.0)
+    assert number(own) < 0.4
+    assert number(other) > 10 * number(own)
+
+
+def test_mask_loss_leads_vectors_to_the_mask(codec):
+    masks = torch.zeros(1, 8, 8, dtype=torch.bool)
+    masks[:, 2:6, 1:7] = True
+    vectors = torch.zeros(1, 16, requires_grad=True)
+    before = losses.mask_loss(vectors, masks, codec, 8, 1.0)
+    before.backward()
+    after = losses.mask_loss(vectors - 0.1 * vectors.grad, masks, codec, 8, 1.0)
+    assert number(after) < number(before)
+
+
+@pytest.mark.parametrize("deviation", [None, torch.ones(16)])
+def test_without_pairs_the_mask_terms_are_zero_and_have_a_gradient(codec, deviation):
+    vectors = torch.zeros(0, 16, requires_grad=True)
+    loss = losses.vector_l1_loss(vectors, torch.zeros(0, 16), deviation)
+    masks = torch.zeros(0, 8, 8, dtype=torch.bool)
+    loss = loss + losses.mask_loss(vectors, masks, codec, 4, 1.0)
+    loss.backward()
+    assert number(loss) == 0.0
+    assert vectors.grad.shape == (0, 16)
+
+
+def test_without_pairs_the_box_terms_are_zero():
+    nothing = torch.zeros(0, 4)
+    assert number(losses.box_l1_loss(nothing, nothing, 1.0)) == 0.0
+    assert number(losses.giou_loss(nothing, nothing, 1.0)) == 0.0
+
+
+def test_class_error_is_the_percentage_of_wrong_pairs():
+    logits = torch.tensor([[2.0, 1.0], [0.0, 1.0], [3.0, 1.0], [0.0, 5.0]])
+    found = losses.class_error(logits, torch.tensor([0, 1, 1, 1]))
+    assert number(found) == pytest.approx(25.0)
+
+
+def test_class_error_without_objects_is_a_hundred():
+    assert number(losses.class_error(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))) == 100

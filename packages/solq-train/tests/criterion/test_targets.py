@@ -1,0 +1,79 @@
+"""Ground truth is encoded once, for all images of a batch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from solq_train.criterion import encode_targets
+from solq_train.data import Target
+
+
+def target(image_size, boxes, labels) -> Target:
+    """Objects that fill their boxes."""
+    masks = torch.zeros(len(boxes), *image_size, dtype=torch.bool)
+    for mask, (x0, y0, x1, y1) in zip(masks, boxes, strict=True):
+        mask[y0:y1, x0:x1] = True
+    return Target(
+        image_id=1,
+        image_size=image_size,
+        original_size=image_size,
+        boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        labels=torch.tensor(labels, dtype=torch.int64),
+        masks=masks,
+    )
+
+
+@pytest.fixture
+def targets() -> list[Target]:
+    return [
+        target((20, 40), [(4, 5, 12, 15)], [2]),
+        target((10, 10), [], []),
+        target((50, 25), [(0, 0, 25, 50), (5, 10, 10, 40)], [0, 1]),
+    ]
+
+
+def test_boxes_are_shares_of_their_own_image(targets, codec):
+    expected = [[0.2, 0.5, 0.2, 0.5], [0.5, 0.5, 1.0, 1.0], [0.3, 0.5, 0.2, 0.6]]
+    torch.testing.assert_close(encode_targets(targets, codec).boxes, torch.tensor(expected))
+
+
+def test_objects_of_all_images_follow_each_other(targets, codec):
+    encoded = encode_targets(targets, codec)
+    assert encoded.counts == (1, 0, 2)
+    assert encoded.offsets == [0, 1, 1]
+    assert encoded.labels.tolist() == [2, 0, 1]
+
+
+def test_masks_are_cropped_to_their_boxes_and_encoded(targets, codec):
+    encoded = encode_targets(targets, codec)
+    assert encoded.box_masks.shape == (3, 8, 8)
+    assert encoded.box_masks.dtype == torch.bool
+    assert encoded.box_masks.all()
+    # A full mask has its mean in the first coefficient (8 is the side), and nothing else.
+    expected = torch.zeros(3, 16)
+    expected[:, 0] = 8.0
+    torch.testing.assert_close(encoded.mask_vectors, expected)
+
+
+def test_a_part_of_a_box_is_the_same_part_of_its_mask(codec):
+    item = target((16, 16), [(0, 0, 16, 16)], [0])
+    item.masks[0, :, 8:] = False
+    assert encode_targets([item], codec).box_masks[0, :, :4].all()
+    assert not encode_targets([item], codec).box_masks[0, :, 4:].any()
+
+
+def test_images_without_any_object_give_empty_targets(codec):
+    encoded = encode_targets([target((10, 10), [], []), target((8, 9), [], [])], codec)
+    assert encoded.counts == (0, 0)
+    assert encoded.offsets == [0, 0]
+    assert encoded.labels.dtype == torch.int64
+    assert encoded.boxes.shape == (0, 4)
+    assert encoded.box_masks.shape == (0, 8, 8)
+    assert encoded.mask_vectors.shape == (0, 16)
+
+
+def test_targets_ask_for_no_gradient(targets, codec):
+    encoded = encode_targets(targets, codec)
+    assert not encoded.mask_vectors.requires_grad
+    assert not encoded.boxes.requires_grad

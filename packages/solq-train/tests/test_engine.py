@@ -1,0 +1,276 @@
+"""Steps, evaluations and checkpoints of a run; what repeats, what goes on, what stops."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from solq_maskcodec import DCTMaskCodec
+from solq_train import engine
+from solq_train.data import Split, find_split
+from solq_train.engine import (
+    BAD_BATCH,
+    BEST,
+    LAST,
+    METRICS,
+    NonFiniteLossError,
+    train,
+    train_step,
+)
+from solq_train.setup import prepare_run
+
+TIMING = {"images_per_second", "train_seconds"}
+
+
+@pytest.fixture
+def start(shapes: Path, console):
+    """Prepares a run and trains it into a folder."""
+
+    def run(config, output: Path, *, resume: bool = False):
+        output.mkdir(exist_ok=True)
+        run = prepare_run(config, find_split(shapes, "train"))
+        return train(run, find_split(shapes, "val"), output, console, resume=resume)
+
+    return run
+
+
+@pytest.fixture
+def run(small_config, shapes: Path):
+    return prepare_run(small_config, find_split(shapes, "train"))
+
+
+def records(output: Path) -> list[dict]:
+    """The lines of metrics.jsonl without what a clock measured."""
+    lines = (output / METRICS).read_text().splitlines()
+    return [
+        {key: value for key, value in json.loads(line).items() if key not in TIMING}
+        for line in lines
+    ]
+
+
+def weights(folder: Path) -> str:
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+def stop_at(monkeypatch, step: int) -> None:
+    """Have the training be interrupted at the beginning of a step."""
+    real = train_step
+
+    def interrupted(run, batch, at, output):
+        if at == step:
+            raise KeyboardInterrupt
+        return real(run, batch, at, output)
+
+    monkeypatch.setattr(engine, "train_step", interrupted)
+
+
+def test_a_run_leaves_its_weights_and_a_line_for_every_step_and_evaluation(
+    start, small_config, tmp_path
+):
+    result = start(small_config, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [BEST, LAST, METRICS]
+    lines = records(tmp_path)
+    assert [(r["step"], "loss" in r) for r in lines] == [
+        (1, True),
+        (2, True),
+        (2, False),
+        (3, True),
+        (4, True),
+        (4, False),
+    ]
+    assert (result.progress.step, result.progress.epoch) == (4, 2)
+    assert result.progress.seconds > 0
+    assert lines[-1]["segm.AP"] == result.evaluation.metrics.segm.AP
+
+
+def test_a_line_of_a_step_has_every_term_rate_and_norm(start, small_config, tmp_path):
+    start(small_config, tmp_path)
+    first = json.loads((tmp_path / METRICS).read_text().splitlines()[0])
+    terms = ("loss_ce", "loss_bbox", "loss_giou", "loss_vector")
+    expected = 2 * first["loss_ce"] + 5 * first["loss_bbox"] + 2 * first["loss_giou"]
+    assert first["loss"] == pytest.approx(expected + first["loss_vector"], abs=1e-3)
+    assert first["lr"] == 1e-3
+    assert {*terms, "class_error", "grad_norm", "images_per_second"} <= first.keys()
+    assert first["epoch"] == 0
+
+
+def test_two_runs_with_one_seed_write_the_same_metrics_and_weights(start, small_config, tmp_path):
+    for name in ("a", "b"):
+        start(small_config, tmp_path / name)
+    assert records(tmp_path / "a") == records(tmp_path / "b")
+    assert weights(tmp_path / "a" / LAST) == weights(tmp_path / "b" / LAST)
+
+
+def test_another_seed_gives_other_weights(start, small_config, tmp_path):
+    for seed in (1, 2):
+        start(replace(small_config, seed=seed), tmp_path / str(seed))
+    assert weights(tmp_path / "1" / LAST) != weights(tmp_path / "2" / LAST)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
+    start, small_config, tmp_path, monkeypatch, num_workers
+):
+    config = replace(small_config, data=replace(small_config.data, num_workers=num_workers))
+    assert config.model.dropout > 0  # so that the random state matters
+    start(config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)  # in the middle of the second epoch
+        with pytest.raises(KeyboardInterrupt):
+            start(config, tmp_path / "parts")
+    start(config, tmp_path / "parts", resume=True)
+    for folder in (LAST, BEST):
+        assert weights(tmp_path / "parts" / folder) == weights(tmp_path / "whole" / folder)
+    # The third step was written before the interruption, and once more after it.
+    again = records(tmp_path / "parts")
+    assert again[:4] == records(tmp_path / "whole")[:4]
+    assert again[4:] == records(tmp_path / "whole")[3:]
+
+
+def test_a_resumed_run_tells_the_time_of_both_parts_apart(start, small_config, tmp_path):
+    first = start(replace(small_config, max_steps=2), tmp_path)
+    second = start(small_config, tmp_path, resume=True)
+    assert first.earlier_seconds == 0
+    assert second.earlier_seconds == first.progress.seconds
+    assert second.progress.seconds > first.progress.seconds
+
+
+def test_resuming_a_finished_run_evaluates_it_once_more(start, small_config, tmp_path):
+    first = start(small_config, tmp_path)
+    before = weights(tmp_path / LAST)
+    again = start(small_config, tmp_path, resume=True)
+    assert again.progress == first.progress
+    assert again.evaluation.metrics == first.evaluation.metrics
+    assert weights(tmp_path / LAST) == before
+
+
+def test_max_steps_stops_within_an_epoch(start, small_config, tmp_path):
+    result = start(replace(small_config, max_steps=3), tmp_path)
+    assert result.progress.step == 3
+    assert records(tmp_path)[-1]["step"] == 3
+    assert "segm.AP" in records(tmp_path)[-1]
+
+
+def test_epochs_between_evaluations_only_write_a_checkpoint(start, small_config, tmp_path):
+    optimizer = replace(small_config.optimizer, epochs=3)
+    start(replace(small_config, optimizer=optimizer, evaluate_every=2), tmp_path)
+    evaluated = [r["epoch"] for r in records(tmp_path) if "segm.AP" in r]
+    assert evaluated == [2, 3]  # the last one always
+
+
+def test_best_is_the_epoch_of_the_highest_mask_ap(start, small_config, tmp_path, monkeypatch):
+    numbers = iter([0.2, 0.5, 0.3])
+    real, after = engine.evaluate, []
+
+    def graded(model, *arguments, **options):
+        found = real(model, *arguments, **options)
+        after.append(model.level_embedding.detach().clone())
+        segm = replace(found.metrics.segm, AP=next(numbers))
+        return replace(found, metrics=replace(found.metrics, segm=segm))
+
+    monkeypatch.setattr(engine, "evaluate", graded)
+    optimizer = replace(small_config.optimizer, epochs=3)
+    result = start(replace(small_config, optimizer=optimizer), tmp_path)
+    assert result.progress.best == 0.5
+    for folder, epoch in ((BEST, 1), (LAST, 2)):
+        saved = load_file(tmp_path / folder / "model.safetensors")["level_embedding"]
+        assert torch.equal(saved, after[epoch])
+
+
+def test_a_run_on_chosen_images_is_evaluated_on_these(small_config, shapes, console, tmp_path):
+    config = replace(small_config, data=replace(small_config.data, image_ids=(1, 3, 4, 7)))
+    split = find_split(shapes, "train")
+    result = train(prepare_run(config, split), split, tmp_path, console)
+    assert {d["image_id"] for d in result.evaluation.detections} == {1, 3, 4, 7}
+
+
+def test_a_step_encodes_its_targets_once(small_config, shapes, tmp_path, monkeypatch):
+    config = replace(small_config, model=replace(small_config.model, decoder_layers=6))
+    run = prepare_run(config, find_split(shapes, "train"))
+    batch = next(iter(run.loader))
+    calls = []
+    encode = DCTMaskCodec.encode
+    monkeypatch.setattr(
+        DCTMaskCodec, "encode", lambda self, masks: calls.append(len(masks)) or encode(self, masks)
+    )
+    train_step(run, batch, 0, tmp_path)
+    assert calls == [sum(len(target.labels) for target in batch.targets)]
+
+
+@pytest.mark.parametrize("limit", [0.0, 0.1])
+def test_the_norm_that_is_told_is_the_one_before_clipping(small_config, shapes, tmp_path, limit):
+    optimizer = replace(small_config.optimizer, clip_norm=limit)
+    run = prepare_run(replace(small_config, optimizer=optimizer), find_split(shapes, "train"))
+    _, norm = train_step(run, next(iter(run.loader)), 0, tmp_path)
+    kept = torch.cat([p.grad.flatten() for p in run.model.parameters() if p.grad is not None])
+    assert norm > 0.1
+    expected = norm.item() if limit == 0 else limit
+    assert kept.double().norm().item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_batch_of_empty_images_trains_without_harm(run, tmp_path):
+    batch = next(iter(run.loader))
+    nothing = [
+        replace(t, boxes=t.boxes[:0], labels=t.labels[:0], masks=t.masks[:0]) for t in batch.targets
+    ]
+    losses, norm = train_step(run, replace(batch, targets=nothing), 0, tmp_path)
+    assert torch.isfinite(losses.total)
+    assert torch.isfinite(norm)
+    assert all(torch.isfinite(p).all() for p in run.model.parameters())
+
+
+def test_a_loss_that_is_no_number_keeps_its_batch_for_replay(run, tmp_path):
+    batch = next(iter(run.loader))
+    batch.images[1][0, 0, 0] = torch.nan
+    before = [parameter.detach().clone() for parameter in run.model.parameters()]
+    ids = ", ".join(str(target.image_id) for target in batch.targets)
+    expected = rf"not finite at step 7 \(.*loss_ce.*; images {ids}\).*{BAD_BATCH}"
+    with pytest.raises(NonFiniteLossError, match=expected):
+        train_step(run, batch, 7, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [BAD_BATCH]
+    kept = torch.load(tmp_path / BAD_BATCH, weights_only=True)
+    assert kept["step"] == 7
+    assert set(kept["terms"]) == {"loss_ce", "loss_bbox", "loss_giou", "loss_vector"}
+    for ours, theirs in zip(kept["images"], batch.images, strict=True):
+        assert torch.equal(ours.nan_to_num(), theirs.nan_to_num())
+    for ours, target in zip(kept["targets"], batch.targets, strict=True):
+        assert (ours["image_id"], ours["image_size"]) == (target.image_id, target.image_size)
+        for name in ("boxes", "labels", "masks"):
+            assert torch.equal(ours[name], getattr(target, name))
+    assert all(torch.equal(p, b) for p, b in zip(run.model.parameters(), before, strict=True))
+
+
+def test_a_run_that_fails_keeps_the_checkpoint_of_the_last_epoch(
+    start, small_config, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            start(small_config, tmp_path)
+    kept = weights(tmp_path / LAST)
+    shutil.rmtree(tmp_path / BEST)
+    start(replace(small_config, max_steps=2), tmp_path, resume=True)
+    assert weights(tmp_path / LAST) == kept
+
+
+def test_training_and_evaluation_use_their_own_split(
+    small_config, shapes, console, tmp_path, monkeypatch
+):
+    asked: list[Split] = []
+    real = engine.evaluate
+    monkeypatch.setattr(
+        engine,
+        "evaluate",
+        lambda model, split, *a, **k: asked.append(split) or real(model, split, *a, **k),
+    )
+    run = prepare_run(small_config, find_split(shapes, "train"))
+    train(run, find_split(shapes, "val"), tmp_path, console)
+    assert {split.images.name for split in asked} == {"val"}
+    assert run.dataset.images.name == "train"

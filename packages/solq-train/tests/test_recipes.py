@@ -1,0 +1,49 @@
+"""Recipes are whole configurations; the published ones keep the published values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from solq_model import build_model, presets
+from solq_train.config import DataConfig, OptimizerConfig, TrainConfig
+from solq_train.criterion import LossConfig
+from solq_train.recipes import RECIPES, overfit_8, r50_coco, r101_coco, tiny_cpu
+from solq_train.setup import train_transform
+
+
+def test_the_published_recipe_keeps_every_published_value():
+    assert r50_coco() == TrainConfig(
+        model=presets.r50(),
+        data=DataConfig(class_slots="category_id"),
+        loss=LossConfig(),
+        optimizer=OptimizerConfig(),
+        backbone_weights="imagenet",
+    )
+
+
+def test_r101_differs_from_r50_in_its_backbone_only():
+    expected = replace(r50_coco(), model=replace(r50_coco().model, backbone="resnet101"))
+    assert r101_coco() == expected
+
+
+def test_the_cpu_recipe_trains_from_scratch_and_needs_no_download():
+    config = tiny_cpu()
+    assert config.backbone_weights is None
+    assert config.model.frozen_stages == 0
+    assert sum(p.numel() for p in build_model(config.model).parameters()) < 5e6
+
+
+def test_the_overfitting_recipe_sees_eight_images_as_they_are():
+    data = overfit_8().data
+    assert len(data.image_ids) == 8
+    assert (data.horizontal_flip, data.vertical_flip, data.transpose, data.crop) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_named_after_its_function_and_fits_the_transforms(name):
+    assert RECIPES[name].__name__ == name
+    assert RECIPES[name].__doc__
+    config = RECIPES[name]()
+    assert train_transform(config.data).max_size == config.data.max_size
