@@ -23,9 +23,6 @@ nox.options.sessions = ["lint", "types", "tests"]
 
 ROOT = Path(__file__).parent
 DIST = ROOT / "dist"
-# Threads that wait sleep instead of spinning: on two cores that are not idle, training and tests
-# with torch's default were measured up to three times slower.
-QUIET_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 # What a leaf may bring along; checked against the metadata of the built wheels.
 LEAF_REQUIREMENTS = {"solq-maskcodec": {"numpy"}, "solq-ops": {"torch"}}
@@ -123,7 +120,7 @@ def tool_group(name: str) -> list[str]:
 def demo(session: nox.Session) -> None:
     """Train, evaluate and predict on the embedded data; `-- --quick` is the short form."""
     session.install(*editable(projects()))
-    session.run("solq", "demo", *session.posargs, env=QUIET_THREADS)
+    session.run("solq", "demo", *session.posargs)
 
 
 @nox.session
@@ -140,9 +137,7 @@ def tests(session: nox.Session, package: str) -> None:
         requirements = set(test_group(package))
     session.install(*editable(installed), *sorted(requirements))
     config = ("--config-file", "pyproject.toml", "--rootdir", ".")
-    session.run(
-        "pytest", *config, str(folder.relative_to(ROOT)), *session.posargs, env=QUIET_THREADS
-    )
+    session.run("pytest", *config, str(folder.relative_to(ROOT)), *session.posargs)
 
 
 @nox.session

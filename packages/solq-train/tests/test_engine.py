@@ -24,7 +24,7 @@ from solq_train.engine import (
     train,
     train_step,
 )
-from solq_train.setup import prepare_run
+from solq_train.run import prepare_run
 
 TIMING = {"images_per_second", "train_seconds"}
 

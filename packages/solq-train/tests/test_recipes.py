@@ -10,7 +10,7 @@ from solq_model import build_model, presets
 from solq_train.config import DataConfig, OptimizerConfig, TrainConfig
 from solq_train.criterion import LossConfig
 from solq_train.recipes import RECIPES, overfit_8, r50_coco, r101_coco, tiny_cpu
-from solq_train.setup import train_transform
+from solq_train.run import train_transform
 
 
 def test_the_published_recipe_keeps_every_published_value():

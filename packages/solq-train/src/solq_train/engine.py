@@ -19,7 +19,7 @@ from solq_train.criterion import Losses, encode_targets
 from solq_train.data import Batch, Split
 from solq_train.evaluation import Evaluation, evaluate
 from solq_train.progress import Advance, show_steps
-from solq_train.setup import Run
+from solq_train.run import Run
 
 METRICS = "metrics.jsonl"
 LAST = "last"

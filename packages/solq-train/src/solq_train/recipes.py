@@ -49,7 +49,7 @@ def tiny_cpu() -> TrainConfig:
             offset_rate_factor=1.0,
             clip_norm=0.1,
             batch_size=8,
-            epochs=7,
+            epochs=8,
             schedule="cosine",
             warmup_steps=40,
         ),

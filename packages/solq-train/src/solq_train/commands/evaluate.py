@@ -17,7 +17,7 @@ from solq_train.data import Split, find_split
 from solq_train.evaluation import evaluate, image_ids_of
 from solq_train.metrics import codec_ceiling
 from solq_train.models import open_model
-from solq_train.setup import resolve_device
+from solq_train.run import resolve_device
 
 
 @dataclass(frozen=True, kw_only=True)

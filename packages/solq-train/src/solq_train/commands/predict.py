@@ -15,7 +15,7 @@ from solq_model.atomic import atomic_file
 from solq_train.commands.output import results_folder
 from solq_train.models import open_model
 from solq_train.progress import show_steps
-from solq_train.setup import resolve_device
+from solq_train.run import resolve_device
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from solq_maskcodec import DCTMaskCodec
 from solq_model import Categories, build_model
 from solq_train.criterion import encode_targets
 from solq_train.data import CocoInstances, find_split, read_coco
-from solq_train.setup import (
+from solq_train.run import (
     MIN_DEVIATION,
     fit_classes,
     load_backbone,
