@@ -14,7 +14,7 @@ from common import save_json
 from solq_train.criterion import encode_targets
 from solq_train.data import Batch, find_split, make_shapes
 from solq_train.recipes import tiny_cpu
-from solq_train.setup import Run, prepare_run
+from solq_train.run import Run, prepare_run
 
 STEPS, WARM_UP = 40, 8
 STAGES = ("data", "encode targets", "forward", "criterion", "backward", "optimizer")
