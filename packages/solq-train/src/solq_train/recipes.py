@@ -41,7 +41,7 @@ def tiny_cpu() -> TrainConfig:
             num_workers=0,
         ),
         loss=LossConfig(
-            vector_layers="last", vector_space="whitened", mask_weight=2.0, mask_loss_size=32
+            vector_layers="last", vector_space="whitened", mask_weight=2.0, mask_loss_size=64
         ),
         optimizer=OptimizerConfig(
             learning_rate=1e-3,
