@@ -47,7 +47,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         shapes = Path(folder) / "shapes"
-        make_shapes(shapes, num_train=(STEPS + WARM_UP) * 8, num_val=1)
+        make_shapes(shapes, num_train=(STEPS + WARM_UP) * 8, num_val=3)
         run = prepare_run(tiny_cpu(), find_split(shapes, "train"))
         run.model.train()
         batches = iter(run.loader)
