@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import graphlib
+import itertools
 import os
 import platform
 import shutil
@@ -61,6 +62,12 @@ assert predictions.boxes.isfinite().all()
 }
 
 
+PYTEST_CONFIG = ("--config-file", "pyproject.toml", "--rootdir", ".")
+# Versions of torch that one binary of solq-ops has to run with: the first with the stable ABI that
+# it needs, and the newest at hand.
+TORCH_VERSIONS = {"oldest": "torch==2.10.*", "newest": "torch"}
+
+
 @functools.cache
 def projects() -> dict[str, dict]:
     """The [project] table of each package in packages/*, siblings before those that need them."""
@@ -101,6 +108,15 @@ def editable(names: Iterable[str]) -> list[str]:
     return [argument for name in names for argument in ("--editable", f"packages/{name}")]
 
 
+def install(session: nox.Session, *arguments: str) -> None:
+    """Install into the session; solq-ops without CUDA kernels where there is no device for them.
+
+    Compiling them takes minutes. The wheels always have them where nvcc is found.
+    """
+    has_device = shutil.which("nvidia-smi") is not None
+    session.install(*arguments, env={} if has_device else {"SOLQ_OPS_CUDA": "OFF"})
+
+
 def group(pyproject: Path, name: str) -> list[str]:
     """The requirements of a dependency group."""
     return list(nox.project.dependency_groups(nox.project.load_toml(pyproject), name))
@@ -119,7 +135,7 @@ def tool_group(name: str) -> list[str]:
 @nox.session(reuse_venv=True)
 def demo(session: nox.Session) -> None:
     """Train, evaluate and predict on the embedded data; `-- --quick` is the short form."""
-    session.install(*editable(projects()))
+    install(session, *editable(projects()))
     session.run("solq", "demo", *session.posargs)
 
 
@@ -135,9 +151,8 @@ def tests(session: nox.Session, package: str) -> None:
         folder = ROOT / "packages" / package / "tests"
         installed = with_siblings(package)
         requirements = set(test_group(package))
-    session.install(*editable(installed), *sorted(requirements))
-    config = ("--config-file", "pyproject.toml", "--rootdir", ".")
-    session.run("pytest", *config, str(folder.relative_to(ROOT)), *session.posargs)
+    install(session, *editable(installed), *sorted(requirements))
+    session.run("pytest", *PYTEST_CONFIG, str(folder.relative_to(ROOT)), *session.posargs)
 
 
 @nox.session
@@ -147,14 +162,23 @@ def lint(session: nox.Session) -> None:
     fix = "--fix" in session.posargs
     session.run("ruff", "check", *(["--fix"] if fix else []))
     session.run("ruff", "format", *([] if fix else ["--check"]))
+    session.run("clang-format", "-i", *([] if fix else ["--dry-run", "--Werror"]), *cpp_sources())
     sources = [str(ROOT / "packages" / name / "src") for name in projects()]
     session.run("lint-imports", env={"PYTHONPATH": os.pathsep.join(sources)})
+
+
+def cpp_sources() -> list[str]:
+    """Every C++ and CUDA file of the packages."""
+    endings = {".h", ".cpp", ".cuh", ".cu"}
+    folders = [folder for name in ("csrc", "tests") for folder in ROOT.glob(f"packages/*/{name}")]
+    found = [path for folder in folders for path in folder.rglob("*") if path.suffix in endings]
+    return [str(path.relative_to(ROOT)) for path in sorted(found)]
 
 
 @nox.session
 def types(session: nox.Session) -> None:
     """mypy, strict, on the sources of every package."""
-    session.install(*editable(projects()), *tool_group("types"))
+    install(session, *editable(projects()), *tool_group("types"))
     session.run("mypy", *[f"packages/{name}/src" for name in projects()])
 
 
@@ -185,6 +209,41 @@ def wheels(session: nox.Session) -> None:
         session.run("solq", "--help", silent=True)
 
 
+@nox.session(requires=["build"])
+@nox.parametrize("torch", [nox.param(torch, id=name) for name, torch in TORCH_VERSIONS.items()])
+def abi(session: nox.Session, torch: str) -> None:
+    """The one built wheel of solq-ops passes its tests with the oldest and the newest torch."""
+    wheel = next(DIST.glob("solq_ops-*.whl"))
+    session.install(torch, str(wheel), *test_group("solq-ops"))
+    session.run("python", "-P", "-m", "solq_ops")
+    tests = "packages/solq-ops/tests"
+    # These compile the sources, and say nothing about the wheel.
+    other = f"--ignore={tests}/test_cuda_kernels.py"
+    session.run("pytest", *PYTEST_CONFIG, tests, other, *session.posargs)
+
+
+@nox.session
+def sanitize(session: nox.Session) -> None:
+    """The tests of the CPU kernels under the address and undefined-behaviour sanitizers."""
+    session.install(*test_group("solq-ops"))
+    session.install(
+        *editable(["solq-ops"]),
+        "--config-settings=cmake.define.SOLQ_OPS_SANITIZE=ON",
+        "--config-settings=cmake.build-type=RelWithDebInfo",
+        env={"SOLQ_OPS_CUDA": "OFF"},
+    )
+    compiler = os.environ.get("CXX", "c++")
+    found = session.run(compiler, "-print-file-name=libasan.so", external=True, silent=True)
+    environment = {
+        # Python is not built with the sanitizers, and never frees all of its own.
+        "LD_PRELOAD": str(found).strip(),
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
+    tests = "packages/solq-ops/tests/test_kernels.py"
+    session.run("pytest", *PYTEST_CONFIG, tests, *session.posargs, env=environment)
+
+
 def wheel_requirements(wheel: Path) -> set[str]:
     """The names that a built wheel requires, by its own metadata."""
     with zipfile.ZipFile(wheel) as archive:
@@ -207,18 +266,32 @@ assert importlib.resources.files({module}).joinpath("py.typed").is_file()
 
 @nox.session(reuse_venv=True)
 def bench(session: nox.Session) -> None:
-    """Benchmarks, results in benchmarks/results/; `-- ops train_step` chooses among the suites."""
+    """Benchmarks, results in benchmarks/results/; `-- ops train_step` chooses among the suites.
+
+    `--peers` installs what `ops` compares itself with. What else begins with a dash goes to the
+    suites; such results are partial, and stay out of benchmarks/results/.
+    """
+    chosen = list(itertools.takewhile(lambda word: not word.startswith("-"), session.posargs))
+    options = session.posargs[len(chosen) :]
+    with_peers = "--peers" in options
+    options = [option for option in options if option != "--peers"]
     present = [suite for suite in SUITES if (ROOT / "benchmarks" / f"{suite}.py").exists()]
-    chosen = session.posargs or present
     if unknown := set(chosen) - set(present):
         session.error(f"no suite {sorted(unknown)}; there are {present}")
-    session.install(*editable(projects()))
+    install(session, *editable(projects()))
+    if with_peers:  # source only, compiled against the torch of this environment
+        session.install("setuptools>=77", "packaging>=24.2", "wheel", "ninja")
+        peer = ("--no-deps", "--no-build-isolation", "torch-ms-deform-attn==0.1.1")
+        session.install(*peer, env={"FORCE_CPU": "1"})
     machine = f"{platform.system()}-{platform.machine()}-{os.cpu_count()}cpu".lower()
-    for suite in chosen:
+    for suite in chosen or present:
         package = SUITES[suite]
-        folder = f"benchmarks/results/{package}-{projects()[package]['version']}"
-        output = f"{folder}/{suite}--{machine}--cpu.json"
-        session.run("python", f"benchmarks/{suite}.py", "--output", output)
+        version = projects()[package]["version"]
+        folder = ROOT / "benchmarks" / "results" / f"{package}-{version}"
+        if options:
+            folder = Path(session.create_tmp())
+        output = str(folder / f"{suite}--{machine}--cpu.json")
+        session.run("python", f"benchmarks/{suite}.py", "--output", output, *options)
 
 
 @nox.session(reuse_venv=True)

@@ -9,12 +9,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 # A sample is as many calls as fill this time, so that the clock's own cost does not count.
 SAMPLE_SECONDS = 0.005
+Name = TypeVar("Name", bound=Hashable)
 PACKAGES = (
     "solq-ops",
     "solq-maskcodec",
@@ -29,15 +30,51 @@ PACKAGES = (
 def time_us(function: Callable[[], object], *, repeats: int) -> dict[str, float]:
     """Microseconds of one call: the median of `repeats` samples, and their interquartile range."""
     function()  # what happens once (caches, allocations, threads) is not what is measured
+    seconds = clock(function)
+    calls = max(1, round(SAMPLE_SECONDS / max(seconds, 1e-9)))
+    return spread([clock(function, calls) * 1e6 for _ in range(max(2, repeats))])
+
+
+def interleaved_us(
+    functions: Mapping[Name, Callable[[], object]], *, rounds: tuple[int, int], seconds: float
+) -> dict[Name, list[float]]:
+    """Microseconds of a call of each function: one sample of each in every round.
+
+    A machine that is slow for a while is slow for all of a round, so ratios within a round stand
+    where medians of separate measurements do not. There are `rounds` (least, most) of them, and
+    none begins after `seconds` but the least.
+    """
     start = time.perf_counter()
-    function()
-    calls = max(1, round(SAMPLE_SECONDS / max(time.perf_counter() - start, 1e-9)))
-    samples = []
-    for _ in range(max(2, repeats)):
-        start = time.perf_counter()
-        for _ in range(calls):
-            function()
-        samples.append((time.perf_counter() - start) / calls * 1e6)
+    first = {name: clock(function) for name, function in functions.items()}
+    calls = {name: max(1, round(SAMPLE_SECONDS / max(first[name], 1e-9))) for name in functions}
+    # Where one call of each is long enough for a sample, this was a round like the others.
+    is_round = max(calls.values()) == 1
+    samples = {name: [first[name] * 1e6] if is_round else [] for name in functions}
+    order = list(functions)
+    least, most = rounds
+    for finished in range(is_round, most):
+        if finished >= least and time.perf_counter() - start > seconds:
+            break
+        order.reverse()  # nobody always comes after the one that empties the caches
+        for name in order:
+            samples[name].append(clock(functions[name], calls[name]) * 1e6)
+    return samples
+
+
+def clock(function: Callable[[], object], calls: int = 1) -> float:
+    """Seconds of one call, as the mean of several in a row."""
+    torch = sys.modules.get("torch")
+    wait = torch.cuda.synchronize if torch and torch.cuda.is_initialized() else lambda: None
+    wait()
+    start = time.perf_counter()
+    for _ in range(calls):
+        function()
+    wait()
+    return (time.perf_counter() - start) / calls
+
+
+def spread(samples: list[float]) -> dict[str, float]:
+    """The median and the interquartile range."""
     lower, median, upper = statistics.quantiles(samples, n=4, method="inclusive")
     return {"median": median, "iqr": upper - lower}
 
@@ -83,9 +120,9 @@ def commit() -> str | None:
     return described.stdout.strip() or None
 
 
-def save_json(path: Path, suite: str, rows: list[dict[str, Any]]) -> None:
+def save_json(path: Path, suite: str, rows: list[dict[str, Any]], **facts: object) -> None:
     """A result file that is either the old one or the whole new one, never a part."""
-    result = {"suite": suite, "run": run_metadata(), "rows": rows}
+    result = {"suite": suite, "run": run_metadata() | facts, "rows": rows}
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     unfinished.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,135 +1,230 @@
-"""Multi-scale deformable attention, forward and backward, against the usual grid_sample one."""
+"""Multi-scale deformable attention, forward and backward, against who else computes it."""
 
 import argparse
+import functools
+import multiprocessing
+import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from common import save_json, time_us
-from torch import Tensor
-from torch.nn import functional as F
-
-from solq_ops import ms_deform_attn
-
-REPEATS = 11
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """The sizes of one call; with no `queries`, every token is one, as in the encoder."""
-
-    name: str
-    batch: int
-    levels: tuple[tuple[int, int], ...]
-    queries: int | None = None
-    heads: int
-    channels: int
-    points: int
-
-
-TINY_LEVELS = ((16, 16), (8, 8), (4, 4))
-CASES = (
-    Case(name="tiny encoder", batch=8, levels=TINY_LEVELS, heads=4, channels=32, points=2),
-    Case(
-        name="tiny decoder", batch=8, levels=TINY_LEVELS, queries=30, heads=4, channels=32, points=4
-    ),
-    # One image of 400 x 544: a quarter of the published 800 x 1088, to stay within a minute.
-    Case(
-        name="R50 encoder, 400 x 544",
-        batch=1,
-        levels=((50, 68), (25, 34), (13, 17), (7, 9)),
-        heads=8,
-        channels=48,
-        points=4,
-    ),
-    Case(
-        name="R50 decoder, 800 x 1088",
-        batch=1,
-        levels=((100, 136), (50, 68), (25, 34), (13, 17)),
-        queries=300,
-        heads=8,
-        channels=48,
-        points=4,
-    ),
+from attention_accuracy import relative_errors
+from attention_cases import (
+    DIRECTIONS,
+    LOCATIONS,
+    Case,
+    Direction,
+    Inputs,
+    Locations,
+    count_rows,
+    make_inputs,
 )
+from attention_memory import Bytes, measure_memory
+from attention_peers import Implementation, implementations, installed_peers
+from attention_tables import print_facts, print_group, print_summary
+from common import interleaved_us, save_json, spread
+from machine_limits import rates
 
+from solq_ops import backend
 
-def grid_sample_attention(
-    value: Tensor,
-    spatial_shapes: Tensor,
-    level_start_index: Tensor,
-    sampling_locations: Tensor,
-    attention_weights: Tensor,
-) -> Tensor:
-    """The same sums the usual way: one grid_sample per level on heads folded into the batch."""
-    batch, _, heads, channels = value.shape
-    queries = sampling_locations.shape[1]
-    images = value.permute(0, 2, 3, 1).flatten(0, 1)  # [batch * heads, channels, tokens]
-    grids = (2 * sampling_locations - 1).transpose(1, 2).flatten(0, 1)
-    reads = []
-    for level, (height, width) in enumerate(spatial_shapes.tolist()):
-        start = int(level_start_index[level])
-        image = images[..., start : start + height * width].unflatten(-1, (height, width))
-        reads.append(F.grid_sample(image, grids[:, :, level], align_corners=False))
-    weights = attention_weights.transpose(1, 2).reshape(batch * heads, 1, queries, -1)
-    output = (torch.cat(reads, -1) * weights).sum(-1)  # [batch * heads, channels, queries]
-    return output.view(batch, heads * channels, queries).transpose(1, 2)
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+LEAST_ROUNDS = 3
 
+ENCODER = Case(image_size=(800, 1088), batch=1, channels=48)
+DECODER = replace(ENCODER, queries=300)
+CASES = (
+    ENCODER,
+    DECODER,
+    *(replace(DECODER, image_size=(800, 1333), batch=batch) for batch in (1, 2)),
+    *(replace(ENCODER, image_size=(800, 1333), batch=batch, slow=True) for batch in (1, 2)),
+    *(replace(DECODER, channels=channels) for channels in (32, 64)),
+    *(replace(ENCODER, channels=channels, slow=True) for channels in (32, 64)),
+)
+QUICK_CASES = (replace(ENCODER, image_size=(400, 544)), DECODER)
 
-def arguments(case: Case) -> tuple[Tensor, ...]:
-    """Random arguments of the operator, with gradients wanted for the learned ones."""
-    generator = torch.Generator().manual_seed(0)
-    spatial_shapes = torch.tensor(case.levels)
-    sizes = spatial_shapes.prod(1)
-    tokens = int(sizes.sum())
-    queries = tokens if case.queries is None else case.queries
-    points = (case.batch, queries, case.heads, len(case.levels), case.points)
-    value = torch.randn(case.batch, tokens, case.heads, case.channels, generator=generator)
-    locations = torch.rand(*points, 2, generator=generator)
-    weights = torch.rand(points, generator=generator)
-    learned = (value, locations, weights)
-    value, locations, weights = (tensor.requires_grad_() for tensor in learned)
-    return value, spatial_shapes, sizes.cumsum(0) - sizes, locations, weights
-
-
-def measure(case: Case, name: str, function: Callable[..., Tensor]) -> list[dict[str, Any]]:
-    """One row for the forward pass, one for the backward pass."""
-    inputs = arguments(case)
-    output = function(*inputs)
-    grad_output = torch.ones_like(output)
-    learned = [tensor for tensor in inputs if tensor.requires_grad]
-
-    def backward() -> object:
-        return torch.autograd.grad(output, learned, grad_output, retain_graph=True)
-
-    passes = {"forward": lambda: function(*inputs), "backward": backward}
-    return [
-        {
-            "case": asdict(case),
-            "implementation": name,
-            "pass": direction,
-            **{f"{key}_us": value for key, value in time_us(call, repeats=REPEATS).items()},
-        }
-        for direction, call in passes.items()
-    ]
+Key = tuple[str, str]  # implementation, dtype
+Samples = dict[Key, list[float]]
 
 
 def main() -> None:
+    options = parse_options()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    start = time.perf_counter()
+    facts = {
+        "device": torch.cuda.get_device_name() if options.device == "cuda" else options.device,
+        "peers": installed_peers(options.device)[1],
+        "backend": str(backend()).splitlines(),
+    }
+    print_facts(facts)
+    rows: list[dict[str, Any]] = []
+    limits: dict[str, float] = {}
+    for case, locations in chosen_cases(options):
+        # Again and again: only the best of them is the machine's and not that of who else uses it.
+        limits = {
+            name: max(rate, limits.get(name, 0)) for name, rate in rates(options.device).items()
+        }
+        group = measure(case, locations, options)
+        print_group(f"{case.name}, {locations} points", group)
+        rows += group
+    print_summary(rows, limits)
+    print(f"\n{time.perf_counter() - start:.0f} s")
+    save_json(options.output, "ops", rows, limits_gb_s=limits, **facts)
+
+
+def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True, help="the JSON file to write")
-    options = parser.parse_args()
-    implementations = {"solq_ops": ms_deform_attn, "grid_sample": grid_sample_attention}
+    parser.add_argument("--quick", action="store_true", help="two small cases, in a minute")
+    parser.add_argument(
+        "--case",
+        action="append",
+        metavar="WORDS",
+        help='only cases with all of these words, as in "encoder D48 local"; may be repeated',
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, help="of a CPU; torch's own choice if not given")
+    parser.add_argument("--rounds", type=int, default=11, help="the most rounds of a measurement")
+    parser.add_argument(
+        "--seconds", type=float, default=4.0, help="after which only the first rounds still begin"
+    )
+    return parser.parse_args()
+
+
+def chosen_cases(options: argparse.Namespace) -> list[tuple[Case, Locations]]:
+    """Each case with the kinds of points that are measured in it."""
+    short_of_time = options.device == "cpu"
+    chosen = []
+    for case in QUICK_CASES if options.quick else CASES:
+        for locations in LOCATIONS:
+            title = f"{case.name} {locations}".split()
+            if options.case and not any(set(words.split()) <= set(title) for words in options.case):
+                continue
+            if locations == "local" or not (options.quick or (case.slow and short_of_time)):
+                chosen.append((case, locations))
+    if not chosen:
+        msg = f"no case has all the words of any of {options.case}"
+        raise SystemExit(msg)
+    return chosen
+
+
+def measure(case: Case, locations: Locations, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """One row for each contender and pass; of each pass, all contenders take turns."""
+    device, threads = options.device, torch.get_num_threads()
+    dtypes = ("float32",) if case.slow and device == "cpu" else tuple(DTYPES)
+    inputs = {dtype: make_inputs(case, locations, DTYPES[dtype], device) for dtype in dtypes}
+    memory = {dtype: memory_of(case, DTYPES[dtype], device, threads) for dtype in dtypes}
+    contenders = {
+        (implementation.name, dtype): Contender(implementation, inputs[dtype])
+        for dtype in dtypes
+        for implementation in implementations(device, DTYPES[dtype])
+    }
+    # First of all, because it is every contender's first call.
+    errors = {key: contender.errors() for key, contender in contenders.items()}
+    rows_read = {dtype: count_rows(inputs[dtype].sampled) for dtype in dtypes}
+    sizes = asdict(case) | {"tokens": case.tokens, "levels": case.levels}
+    del sizes["slow"]
     rows = []
-    print(f"{'case':26}{'pass':10}{'implementation':16}{'median':>10}{'IQR':>9}  (ms)")
-    for case in CASES:
-        for name, function in implementations.items():
-            for row in measure(case, name, function):
-                rows.append(row)
-                times = f"{row['median_us'] / 1e3:10.2f}{row['iqr_us'] / 1e3:9.2f}"
-                print(f"{case.name:26}{row['pass']:10}{name:16}{times}")
-    save_json(options.output, "ops", rows)
+    for direction in DIRECTIONS:
+        calls = {key: contender.call(direction) for key, contender in contenders.items()}
+        rounds = (LEAST_ROUNDS, options.rounds)
+        samples = interleaved_us(calls, rounds=rounds, seconds=options.seconds)
+        for (name, dtype), contender in contenders.items():
+            bytes_moved = rows_read[dtype].bytes_moved(contender.arguments, direction)
+            row = {
+                "case": case.name,
+                "sizes": sizes,
+                "locations": locations,
+                "dtype": dtype,
+                "implementation": name,
+                "pass": direction,
+                **times(samples, (name, dtype), bytes_moved),
+                **memory[dtype][name][direction],
+                "relative_errors": errors[name, dtype][direction],
+            }
+            if device == "cuda":
+                row["kernels_us"] = kernels_us(calls[name, dtype])
+            rows.append(row)
+    return rows
+
+
+class Contender:
+    """An implementation with its inputs."""
+
+    def __init__(self, implementation: Implementation, inputs: Inputs) -> None:
+        self.implementation = implementation
+        self.inputs = inputs
+        self.arguments = inputs.arguments(implementation.fused)
+
+    def errors(self) -> dict[Direction, dict[str, float]]:
+        return relative_errors(self.implementation.function, self.implementation.fused, self.inputs)
+
+    def call(self, direction: Direction) -> Callable[[], object]:
+        """One pass alone: forward without gradients, or backward again and again."""
+        attend, arguments = self.implementation.function, self.arguments
+        if direction == "forward":
+            return torch.no_grad()(lambda: attend(*arguments.call()))
+        output = attend(*arguments.call())
+        return lambda: torch.autograd.grad(
+            output, arguments.learned(), self.inputs.grad_output, retain_graph=True
+        )
+
+
+def times(samples: Samples, key: Key, bytes_moved: Bytes) -> dict[str, Any]:
+    """A contender's time, its rates, and its ratios to the others of the same dtype.
+
+    A ratio's median and spread are those of the rounds' ratios: both were measured together.
+    """
+    name, dtype = key
+    own = samples[key]
+    time_us = spread(own)
+
+    def speedup_over(other: Key) -> dict[str, float]:
+        return spread([theirs / ours for theirs, ours in zip(samples[other], own, strict=True)])
+
+    row: dict[str, Any] = {
+        "rounds": len(own),
+        "median_us": time_us["median"],
+        "iqr_us": time_us["iqr"],
+        "speedup_over": {
+            other: speedup_over((other, dtype))
+            for other, other_dtype in samples
+            if other_dtype == dtype and not other.startswith("solq_ops") and other != name
+        },
+        "bytes": bytes_moved,
+        "gb_s": {kind: moved / time_us["median"] / 1e3 for kind, moved in bytes_moved.items()},
+    }
+    if dtype != "float32" and (name, "float32") in samples:
+        row["speedup_over_float32"] = speedup_over((name, "float32"))
+    return row
+
+
+def kernels_us(call: Callable[[], object], repeats: int = 10) -> float:
+    """Time on the GPU alone, without the host's part of a call."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        for _ in range(repeats):
+            call()
+        torch.cuda.synchronize()
+    total: float = sum(event.self_device_time_total for event in profile.key_averages())
+    return total / repeats
+
+
+@functools.cache
+def memory_of(
+    case: Case, dtype: torch.dtype, device: str, threads: int
+) -> dict[str, dict[Direction, Bytes]]:
+    """`measure_memory`, once for all kinds of points; on a CPU in a new process."""
+    arguments = (case, dtype, device, threads)
+    if device == "cuda":
+        return measure_memory(*arguments)
+    # Forked from a process that has loaded torch but never used a thread.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "solq_ops"])
+    with ProcessPoolExecutor(1, context) as executor:
+        return executor.submit(measure_memory, *arguments).result()
 
 
 if __name__ == "__main__":

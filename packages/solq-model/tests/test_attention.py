@@ -92,6 +92,25 @@ def test_the_gradient_reaches_offsets_weights_and_projections(make_memory, shake
         assert parameter.grad.abs().max() > 0, name
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_autocast_keeps_each_query_in_its_cell(dtype, make_memory):
+    # In a row this wide the nearest bfloat16 to a cell's centre is up to half a cell beside it.
+    memory = make_memory((1, 267), hidden_dim=HIDDEN)
+    centres = (torch.arange(267) + 0.5) / 267
+    reference = torch.stack((centres, torch.full((267,), 0.5)), -1)[None, :, None]
+    attention = plain_attention()
+    with torch.autocast("cpu", dtype=dtype):
+        output = attention(torch.zeros(1, 267, HIDDEN), reference, memory, memory.tokens)
+    torch.testing.assert_close(output, memory.tokens.to(dtype), rtol=2**-7, atol=2**-7)
+
+
+def test_double_values_are_read_at_single_references(memory):
+    query, reference = query_at(0.375, 0.75)
+    doubled = replace(memory, tokens=memory.tokens.double())
+    output = plain_attention().double()(query.double(), reference, doubled, doubled.tokens)
+    torch.testing.assert_close(output[0, 0], doubled.tokens[0, 4 + 1])
+
+
 def test_a_feed_forward_block_that_adds_nothing_is_its_norm():
     block = FeedForward(HIDDEN, 16, "relu", dropout=0.0)
     nn.init.zeros_(block.linear2.weight)

@@ -1,0 +1,80 @@
+// Backward to values: each query and head scatters its output's gradient to the rows of its
+// samples.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "block.h"
+#include "channels.h"
+#include "problem.h"
+#include "samples.h"
+#include "simd.h"
+#include "tasks.h"
+
+namespace solq::SOLQ_ISA {
+
+// Adds weight * the output gradient to the four rows of each sample.
+template <class T, int lanes, int count>
+inline void scatter(const Corners<Compute<T>>& corners, int present, int64_t channel,
+                    const T* grad_output) {
+  using C = Compute<T>;
+  Vector<C, lanes> grad[count];
+  for (int i = 0; i < count; ++i) grad[i] = load<lanes>(grad_output + channel + i * lanes);
+  for (int k = 0; k < present; ++k) {
+    for (int corner = 0; corner < 4; ++corner) {
+      C* row = const_cast<C*>(at<C>(corners.address[corner][k], channel));
+      const C weight = corners.weight[corner][k];
+      for (int i = 0; i < count; ++i) {
+        C* sum = row + i * lanes;
+        store<lanes>(sum, Vector<C, lanes>(load<lanes>(sum) + weight * grad[i]));
+      }
+    }
+  }
+}
+
+template <class T>
+void backward_value(const Problem& problem, const Gradients& gradients, int64_t threads,
+                    int64_t begin, int64_t end) {
+  using C = Compute<T>;
+  const SampleTable<C> table(problem);
+  const Bands bands(problem);
+  const LevelGroups groups(problem, threads);
+  // One head of one group of levels, contiguous, so that it stays in the caches: value's layout
+  // has the heads side by side. A row for pixels outside follows.
+  const int64_t channels = problem.channels;
+  const auto stride = static_cast<uint32_t>(channels * sizeof(C));
+  Buffer<C> sums((groups.largest() + 1) * channels);
+  for (int64_t task = begin; task < end; ++task) {
+    const int64_t group = task % groups.count, head = task / groups.count % problem.heads;
+    const int64_t item = task / groups.count / problem.heads;
+    const int64_t first_token = groups.first_token(group), tokens = groups.tokens(group);
+    Block<C> block(problem, table, groups.first_sample(group), groups.end_sample(group));
+    std::fill_n(sums.get(), (tokens + 1) * channels, C(0));
+    const auto outside = reinterpret_cast<uint64_t>(sums.get() + tokens * channels);
+    const auto base = reinterpret_cast<uint64_t>(sums.get()) - first_token * stride;
+    for (int64_t band = 0; band < bands.count; ++band) {
+      bands.for_each_block(band, [&](int64_t query, int64_t queries) {
+        const int64_t row = (item * problem.queries + query) * problem.heads + head;
+        block.load(row, queries, base, stride, outside);
+        for (int64_t q = 0; q < queries; ++q) {
+          const T* grad_output =
+              static_cast<const T*>(gradients.output) + (row + q * problem.heads) * channels;
+          block.for_each_chunk(q, [&](const Corners<C>& corners, int64_t, int present) {
+            pass_over_channels<C>(channels, [&](auto lanes, auto count, int64_t channel) {
+              scatter<T, lanes(), count()>(corners, present, channel, grad_output);
+            });
+          });
+        }
+      });
+    }
+    T* grad_value = static_cast<T*>(gradients.value) +
+                    ((item * problem.tokens + first_token) * problem.heads + head) * channels;
+    for (int64_t token = 0; token < tokens; ++token) {
+      convert_to(sums.get() + token * channels, channels,
+                 grad_value + token * problem.heads * channels);
+    }
+  }
+}
+
+}  // namespace solq::SOLQ_ISA

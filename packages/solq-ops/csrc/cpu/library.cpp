@@ -1,0 +1,141 @@
+// The CPU operators as torch sees them: checks, threads, and the registration of the kernels.
+#include <string>
+#include <tuple>
+
+#include "dispatch.h"
+#include "torch_arguments.h"
+
+namespace solq {
+namespace {
+
+// The host can read these numbers, so no wrong level reaches a kernel.
+void check_levels(const Problem& problem) {
+  int64_t tokens = 0;
+  for (int32_t level = 0; level < problem.levels; ++level) {
+    const int64_t height = problem.spatial_shapes[2 * level];
+    const int64_t width = problem.spatial_shapes[2 * level + 1];
+    STD_TORCH_CHECK(height >= 1 && width >= 1 && height <= problem.tokens / width,
+                    "spatial_shapes: level ", level, " is ", height, " x ", width,
+                    ", beside a value of ", problem.tokens, " tokens");
+    STD_TORCH_CHECK(problem.level_start_index[level] == tokens, "level_start_index of level ",
+                    level, " must be ", tokens, ", got ", problem.level_start_index[level]);
+    tokens += height * width;
+  }
+  STD_TORCH_CHECK(tokens == problem.tokens, "spatial_shapes cover ", tokens, " tokens, value has ",
+                  problem.tokens);
+}
+
+// Runs tasks 0 .. count - 1 on torch's threads.
+template <class Run>
+void run_tasks(int64_t count, const Run& run) {
+  if (count > 0) torch::stable::parallel_for(0, count, 1, run);
+}
+
+Tensor forward(const Arguments& arguments) {
+  check_levels(arguments.problem);
+  Tensor output = arguments.new_output();
+  const Kernels& kernel = kernels();
+  run_tasks(kernel.forward_tasks(arguments.problem), [&](int64_t begin, int64_t end) {
+    kernel.forward(arguments.problem, output.mutable_data_ptr(), begin, end);
+  });
+  return output;
+}
+
+struct GradientTensors {
+  Tensor value;
+  std::optional<Tensor> reference_points;
+  Tensor coordinates;
+  Tensor weights;
+};
+
+GradientTensors backward(const Arguments& arguments, const Tensor& grad_output) {
+  check_levels(arguments.problem);
+  const Tensor output = arguments.checked_gradient(grad_output);
+  GradientTensors grads{torch::stable::empty_like(arguments.value), std::nullopt,
+                        torch::stable::empty_like(arguments.coordinates),
+                        torch::stable::empty_like(arguments.weights)};
+  if (arguments.is_fused()) {
+    grads.reference_points = torch::stable::empty_like(*arguments.reference_points);
+  }
+  const Gradients gradients = {
+      output.const_data_ptr(), grads.value.mutable_data_ptr(),
+      arguments.is_fused() ? grads.reference_points->mutable_data_ptr() : nullptr,
+      grads.coordinates.mutable_data_ptr(), grads.weights.mutable_data_ptr()};
+  const Problem& problem = arguments.problem;
+  const Kernels& kernel = kernels();
+  const int64_t threads = torch::stable::get_num_threads();
+  run_tasks(kernel.backward_samples_tasks(problem), [&](int64_t begin, int64_t end) {
+    kernel.backward_samples(problem, gradients, begin, end);
+  });
+  run_tasks(kernel.backward_value_tasks(problem, threads), [&](int64_t begin, int64_t end) {
+    kernel.backward_value(problem, gradients, threads, begin, end);
+  });
+  return grads;
+}
+
+Tensor ms_deform_attn(const Tensor& value, const Tensor& spatial_shapes,
+                      const Tensor& level_start_index, const Tensor& sampling_locations,
+                      const Tensor& attention_weights, std::vector<int64_t> points_per_level) {
+  return forward({value, spatial_shapes, level_start_index, std::nullopt, sampling_locations,
+                  attention_weights, std::move(points_per_level)});
+}
+
+// The sums have one order only, so `deterministic` changes nothing.
+std::tuple<Tensor, Tensor, Tensor> ms_deform_attn_backward(
+    const Tensor& grad_output, const Tensor& value, const Tensor& spatial_shapes,
+    const Tensor& level_start_index, const Tensor& sampling_locations,
+    const Tensor& attention_weights, std::vector<int64_t> points_per_level,
+    bool /*deterministic*/) {
+  GradientTensors grads =
+      backward({value, spatial_shapes, level_start_index, std::nullopt, sampling_locations,
+                attention_weights, std::move(points_per_level)},
+               grad_output);
+  return {grads.value, grads.coordinates, grads.weights};
+}
+
+Tensor ms_deform_attn_fused(const Tensor& value, const Tensor& spatial_shapes,
+                            const Tensor& level_start_index, const Tensor& reference_points,
+                            const Tensor& sampling_offsets, const Tensor& attention_logits,
+                            std::vector<int64_t> points_per_level) {
+  return forward({value, spatial_shapes, level_start_index, reference_points, sampling_offsets,
+                  attention_logits, std::move(points_per_level)});
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> ms_deform_attn_fused_backward(
+    const Tensor& grad_output, const Tensor& value, const Tensor& spatial_shapes,
+    const Tensor& level_start_index, const Tensor& reference_points, const Tensor& sampling_offsets,
+    const Tensor& attention_logits, std::vector<int64_t> points_per_level, bool /*deterministic*/) {
+  GradientTensors grads =
+      backward({value, spatial_shapes, level_start_index, reference_points, sampling_offsets,
+                attention_logits, std::move(points_per_level)},
+               grad_output);
+  return {grads.value, *grads.reference_points, grads.coordinates, grads.weights};
+}
+
+}  // namespace
+
+// The schemas are defined in Python, which also runs where this library is absent.
+STABLE_TORCH_LIBRARY_IMPL(solq, CPU, library) {
+  library.impl("ms_deform_attn", TORCH_BOX(&ms_deform_attn));
+  library.impl("ms_deform_attn_backward", TORCH_BOX(&ms_deform_attn_backward));
+  library.impl("ms_deform_attn_fused", TORCH_BOX(&ms_deform_attn_fused));
+  library.impl("ms_deform_attn_fused_backward", TORCH_BOX(&ms_deform_attn_fused_backward));
+}
+
+}  // namespace solq
+
+#define SOLQ_EXPORT extern "C" __attribute__((visibility("default")))
+
+// "key=value;key=value", for solq_ops.backend().
+SOLQ_EXPORT const char* solq_ops_cpu_describe() {
+  static thread_local std::string text;
+  text = std::string("instruction_set=") + solq::kernels().instruction_set +
+         ";instruction_sets=" + solq::instruction_sets() +
+         ";compiler=" SOLQ_COMPILER ";torch_target=" SOLQ_TORCH_TARGET;
+  return text.c_str();
+}
+
+// 0 when the instruction set is used from now on, 1 when this machine cannot run it.
+SOLQ_EXPORT int solq_ops_cpu_select(const char* instruction_set) {
+  return solq::select_kernels(instruction_set) ? 0 : 1;
+}
