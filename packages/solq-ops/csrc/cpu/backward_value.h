@@ -33,6 +33,31 @@ inline void scatter(const Corners<Compute<T>>& corners, int present, int64_t cha
   }
 }
 
+// Contiguous sums to rows that are `stride` elements apart.
+template <class T>
+inline void write_rows(const Compute<T>* sums, int64_t rows, int64_t channels, int64_t stride,
+                       bool is_streamed, T* to) {
+  using C = Compute<T>;
+  if constexpr (std::is_same_v<T, float>) {
+    constexpr int lanes = kLanes<float>;
+    const bool is_aligned = reinterpret_cast<uint64_t>(to) % SOLQ_VECTOR_BYTES == 0;
+    if (is_streamed && is_aligned && channels % lanes == 0) {
+      for (int64_t row = 0; row < rows; ++row) {
+        for (int64_t i = 0; i < channels; i += lanes) {
+          stream<lanes>(to + row * stride + i, load<lanes>(sums + row * channels + i));
+        }
+      }
+      return;
+    }
+  }
+  for (int64_t row = 0; row < rows; ++row) {
+    convert_to<C>(sums + row * channels, channels, to + row * stride);
+  }
+}
+
+// From this many bytes on, the gradient of values is written past the caches.
+constexpr int64_t kStreamedBytes = 4 << 20;
+
 template <class T>
 void backward_value(const Problem& problem, const Gradients& gradients, int64_t threads,
                     int64_t begin, int64_t end) {
@@ -44,6 +69,8 @@ void backward_value(const Problem& problem, const Gradients& gradients, int64_t 
   // has the heads side by side. A row for pixels outside follows.
   const int64_t channels = problem.channels;
   const auto stride = static_cast<uint32_t>(channels * sizeof(C));
+  const bool is_streamed =
+      problem.batch * problem.tokens * problem.heads * channels * sizeof(T) > kStreamedBytes;
   Buffer<C> sums((groups.largest() + 1) * channels);
   for (int64_t task = begin; task < end; ++task) {
     const int64_t group = task % groups.count, head = task / groups.count % problem.heads;
@@ -70,11 +97,9 @@ void backward_value(const Problem& problem, const Gradients& gradients, int64_t 
     }
     T* grad_value = static_cast<T*>(gradients.value) +
                     ((item * problem.tokens + first_token) * problem.heads + head) * channels;
-    for (int64_t token = 0; token < tokens; ++token) {
-      convert_to(sums.get() + token * channels, channels,
-                 grad_value + token * problem.heads * channels);
-    }
+    write_rows(sums.get(), tokens, channels, problem.heads * channels, is_streamed, grad_value);
   }
+  end_streams();
 }
 
 }  // namespace solq::SOLQ_ISA

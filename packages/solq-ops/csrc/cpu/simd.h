@@ -7,7 +7,7 @@
 #include <type_traits>
 #include <utility>
 
-#if defined(__F16C__) || defined(__AVX512F__)
+#if defined(__SSE__)
 #include <immintrin.h>
 #endif
 
@@ -119,6 +119,28 @@ template <int lanes>
 inline void store(double* to, const Vector<double, lanes>& vector) {
   std::memcpy(to, &vector, sizeof vector);
 }
+// Past the caches, to an address that is a multiple of the vector's size: for what is more than
+// they hold, and would first be read into them.
+template <int lanes>
+inline void stream(float* to, const Vector<float, lanes>& vector) {
+#if defined(__AVX512F__)
+  if constexpr (lanes == 16) return _mm512_stream_ps(to, bit_cast<__m512>(vector));
+#endif
+#if defined(__AVX__)
+  if constexpr (lanes == 8) return _mm256_stream_ps(to, bit_cast<__m256>(vector));
+#endif
+#if defined(__SSE__)
+  if constexpr (lanes == 4) return _mm_stream_ps(to, bit_cast<__m128>(vector));
+#endif
+  store<lanes>(to, vector);
+}
+// Before another thread may read what was streamed.
+inline void end_streams() {
+#if defined(__SSE__)
+  _mm_sfence();
+#endif
+}
+
 // To the upper half of each lane.
 template <int lanes>
 inline Vector<uint32_t, lanes> round_to_bfloat16(const Vector<float, lanes>& vector) {
