@@ -587,12 +587,13 @@ def test_deterministic_gradients_keep_their_precision_at_any_scale(
         assert_close(result, exact, 1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("reference_size", [0, 2])
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_deterministic_grad_value_is_nan_where_something_is_not_finite(
-    emulation: Emulation, bad: float, reference_size: int
+    emulation: Emulation, bad: float, reference_size: int, dtype: torch.dtype
 ) -> None:
-    call = make_call(Sizes(channels=48, reference_size=reference_size))
+    call = make_call(Sizes(channels=48, reference_size=reference_size, dtype=dtype))
     for name in ("grad_output", "weights"):
         broken = getattr(call, name).clone()
         broken.view(-1)[5] = bad

@@ -31,6 +31,8 @@ CASES = {
     "one head": {"heads": 1, "channels": 48},
     "8 heads": {"heads": 8, "channels": 48, "queries": 20},
     "32 samples": {"points": 8, "shapes": RAGGED[:4], "channels": 48},
+    "every token a query": {"queries": 60, "channels": 48},
+    "more values than caches hold": {"shapes": ((64, 48), (32, 24)), "heads": 8, "channels": 48},
     "one pixel": {"shapes": ((1, 1),), "channels": 48},
     "strange points": {"strange": True, "queries": 30, "channels": 17},
     "strange points, 48 channels": {"strange": True, "queries": 30, "channels": 48},
@@ -199,11 +201,13 @@ def test_any_sizes_and_any_numbers_give_what_is_defined(
         assert relative_error(gradients[name], expected_gradients[name]) <= 1e-11, name
 
 
+@pytest.mark.parametrize("heads", [1, 8])  # one head of one image: the threads share its levels
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_one_thread_and_two_give_the_same_bits(
-    form, dtype, kernel_device, make_arguments, operator, run, threads
+    form, dtype, heads, kernel_device, make_arguments, operator, run, threads
 ):
-    sizes = {"shapes": ((24, 30), (6, 8)), "queries": 301, "heads": 8, "channels": 48}
+    sizes = {"shapes": ((24, 30), (6, 8)), "queries": 301, "heads": heads, "channels": 48}
+    sizes["batch"] = 1
     arguments = make_arguments(form, dtype=dtype, device=kernel_device, **sizes)
     found = []
     for number in (1, 2):

@@ -30,7 +30,7 @@ def test_absent_library_is_none(tmp_path):
     ("platform", "name"),
     [
         ("linux", "libsolq_ops_cpu.so"),
-        ("darwin", "libsolq_ops_cpu.dylib"),
+        ("darwin", "libsolq_ops_cpu.so"),
         ("win32", "solq_ops_cpu.dll"),
     ],
 )

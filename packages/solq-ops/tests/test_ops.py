@@ -161,3 +161,16 @@ def test_autocast_takes_what_layers_of_an_autocast_region_give(form, function, l
     with torch.autocast(device.type, dtype=torch.bfloat16):
         output = function(**arguments)
     assert torch.equal(output, function(**arguments | {"value": arguments["value"].bfloat16()}))
+
+
+# torch's own forward mode says it on its first use.
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_forward_mode_derivatives_are_refused_and_not_taken_for_zero(function, levelled):
+    arguments = levelled()
+
+    def of_value(value):
+        return function(**arguments | {"value": value})
+
+    value = arguments["value"]
+    with pytest.raises(NotImplementedError, match="no forward-mode derivative"):
+        torch.func.jvp(of_value, (value,), (torch.ones_like(value),))

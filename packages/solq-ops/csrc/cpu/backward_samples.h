@@ -127,7 +127,7 @@ void backward_samples(const Problem& problem, const Gradients& gradients, int64_
         for (int64_t q = 0; q < queries; ++q) {
           const int64_t row = first_row + q * problem.heads;
           const Points<C> points = block.points(q), offsets = block.offsets(q);
-          const T* grad_output = static_cast<const T*>(gradients.output) + row * problem.channels;
+          const T* grad_output = grad_output_of<T>(problem, gradients, row);
           block.for_each_chunk(q, [&](const Corners<C>& corners, int64_t first, int present) {
             C products[4][kChunk] = {};
             pass_over_channels<C>(problem.channels, [&](auto lanes, auto count, int64_t channel) {

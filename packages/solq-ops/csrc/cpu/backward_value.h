@@ -85,8 +85,7 @@ void backward_value(const Problem& problem, const Gradients& gradients, int64_t 
         const int64_t row = (item * problem.queries + query) * problem.heads + head;
         block.load(row, queries, base, stride, outside);
         for (int64_t q = 0; q < queries; ++q) {
-          const T* grad_output =
-              static_cast<const T*>(gradients.output) + (row + q * problem.heads) * channels;
+          const T* grad_output = grad_output_of<T>(problem, gradients, row + q * problem.heads);
           block.for_each_chunk(q, [&](const Corners<C>& corners, int64_t, int present) {
             pass_over_channels<C>(channels, [&](auto lanes, auto count, int64_t channel) {
               scatter<T, lanes(), count()>(corners, present, channel, grad_output);

@@ -58,6 +58,14 @@ inline const T* at(uint64_t address, int64_t channel) {
   return reinterpret_cast<const T*>(address) + channel;
 }
 
+// The output's gradient of a query and head; that of the next block's query is asked for.
+template <class T>
+inline const T* grad_output_of(const Problem& problem, const Gradients& gradients, int64_t row) {
+  const int64_t later = row + kQueriesPerBlock * problem.heads, channels = problem.channels;
+  prefetch(gradients.output, later * channels * sizeof(T), channels * sizeof(T));
+  return static_cast<const T*>(gradients.output) + row * channels;
+}
+
 // Where the values of an item and head begin, and how far it is from token to token.
 template <class T>
 struct ValueAddresses {

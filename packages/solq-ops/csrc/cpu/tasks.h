@@ -8,9 +8,11 @@
 namespace solq::SOLQ_ISA {
 
 // Queries whose points are loaded before the first of them is gathered or scattered. A load behind
-// many stores waits for those whose addresses end like its own; one wait for eight queries, where
-// there was one for each, halved the time of the backward pass to values.
-constexpr int64_t kQueriesPerBlock = 8;
+// many stores waits for those whose addresses end like its own; one wait for a block of queries,
+// where there was one for each, halved the time of the backward pass to values. Not a power of two:
+// gradients lie at the offsets of what they are gradients of, and the loads of one block would end
+// like the stores of the block before.
+constexpr int64_t kQueriesPerBlock = 7;
 
 // Where every token is a query, as in an encoder, queries close to each other in the image read the
 // same pixels. So a band is a strip of the image with its queries of all levels; going through the

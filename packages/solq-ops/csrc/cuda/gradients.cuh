@@ -46,7 +46,7 @@ __device__ void prepare_backward(const Problem& problem, const Level* levels, co
       tokens = corners.tokens;
       shares = {corners.right, corners.below, weight, weight};
       if (Sum::kIsExact && !is_finite(weight)) {
-        magnitudes.mark_not_finite();
+        magnitudes.template mark_not_finite<C>();
         shares.w = 0;
       }
       if (fits_on_chip(levels[level], on_chip_tokens)) shares.w = 0;

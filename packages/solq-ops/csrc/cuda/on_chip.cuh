@@ -37,9 +37,7 @@ __global__ void __launch_bounds__(kOnChipThreads, 1)
   const Level level = levels[level_index];
   const Sum sum = Sum::of(arguments.magnitudes);
   // The same for all threads of the block.
-  if (level.height == 0 || !fits_on_chip(level, plan.tokens) || !sum.is_finite()) {
-    return;
-  }
+  if (level.height == 0 || !fits_on_chip(level, plan.tokens)) return;
 
   const int32_t elements = level.height * level.width * channels;
   for (int32_t i = threadIdx.x; i < elements; i += blockDim.x) sums[i] = 0;

@@ -215,7 +215,9 @@ struct OnChip {
   int32_t shares;  // of the queries, one block each
 };
 
-constexpr int32_t kOnChipThreads = 512;
+// As many as leave room on Hopper for 25 x 42 pixels of 48 channels, the third level of SOLQ's
+// images.
+constexpr int32_t kOnChipThreads = 384;
 
 inline OnChip plan_on_chip(const Problem& problem, int32_t sum_bytes, size_t staging_bytes,
                            const Device& device) {

@@ -55,7 +55,7 @@ __device__ C max_over_lanes(C value, int32_t lanes) {
 
 // Where the tensors have what belongs to one (item, query, head). Small, as it lives long.
 struct Row {
-  int32_t query;  // among the queries of all items; -1: nobody
+  int32_t query;  // among the queries of all items
   int32_t head;
   int32_t samples;  // -1 for nobody
 

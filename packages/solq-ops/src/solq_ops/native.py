@@ -13,7 +13,8 @@ INSTRUCTION_SET_VARIABLE = "SOLQ_OPS_CPU_ISA"
 # Chosen like an instruction set, it leaves the compiled CPU kernels where they are.
 REFERENCE = "reference"
 
-_NAMES = {"win32": "{}.dll", "darwin": "lib{}.dylib"}
+# On macOS too CMake gives loadable modules the ending .so.
+_NAMES = {"win32": "{}.dll"}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from . import registration
 from .validate import validate_ms_deform_attn, validate_ms_deform_attn_fused
@@ -54,6 +56,7 @@ def ms_deform_attn(
         attention_weights,
         points_per_level,
     )
+    _refuse_forward_mode("ms_deform_attn", value, sampling_locations, attention_weights)
     if points_per_level is None:
         levels, points = attention_weights.shape[3:]
         points_per_level = [points] * levels
@@ -119,6 +122,9 @@ def ms_deform_attn_fused(
         attention_logits,
         points_per_level,
     )
+    _refuse_forward_mode(
+        "ms_deform_attn_fused", value, reference_points, sampling_offsets, attention_logits
+    )
     if points_per_level is None:
         levels, points = sampling_offsets.shape[3:5]
         points_per_level = [points] * levels
@@ -133,3 +139,15 @@ def ms_deform_attn_fused(
         points_per_level,
     )
     return output
+
+
+def _refuse_forward_mode(name: str, *tensors: Tensor) -> None:
+    """An error where torch would take the tangent of the result for zero, without a word."""
+    if forward_ad._current_level < 0 or torch.compiler.is_compiling():
+        return
+    if any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors):
+        msg = (
+            f"solq_ops.{name} has no forward-mode derivative (torch.func.jvp, forward_ad); "
+            "backward() and torch.autograd.grad differentiate it"
+        )
+        raise NotImplementedError(msg)
