@@ -45,6 +45,8 @@ assert (codec.decode(codec.encode(masks)) == masks).mean() > 0.99
 """,
     "solq-ops": """
 import torch
+# Where compiling fails, a wheel without kernels is built: good for a user, not for a release.
+assert solq_ops.backend().cpu.implementation == "compiled", solq_ops.backend()
 ones = torch.ones
 output = solq_ops.ms_deform_attn(
     ones(1, 4, 1, 8), torch.tensor([[2, 2]]), torch.tensor([0]), ones(1, 3, 1, 1, 1, 2) / 2,
@@ -215,6 +217,7 @@ def abi(session: nox.Session, torch: str) -> None:
     """The one built wheel of solq-ops passes its tests with the oldest and the newest torch."""
     wheel = next(DIST.glob("solq_ops-*.whl"))
     session.install(torch, str(wheel), *test_group("solq-ops"))
+    session.run("python", "-P", "-c", smoke_script("solq-ops", projects()["solq-ops"]["version"]))
     session.run("python", "-P", "-m", "solq_ops")
     tests = "packages/solq-ops/tests"
     # These compile the sources, and say nothing about the wheel.
@@ -279,6 +282,7 @@ def bench(session: nox.Session) -> None:
     if unknown := set(chosen) - set(present):
         session.error(f"no suite {sorted(unknown)}; there are {present}")
     install(session, *editable(projects()))
+    session.run("python", "-m", "solq_ops")
     if with_peers:  # source only, compiled against the torch of this environment
         session.install("setuptools>=77", "packaging>=24.2", "wheel", "ninja")
         peer = ("--no-deps", "--no-build-isolation", "torch-ms-deform-attn==0.1.1")
