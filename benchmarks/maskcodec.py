@@ -40,12 +40,12 @@ def steps(masks: Any, boxes: Any) -> dict[str, Callable[[], object]]:
     codec = DCTMaskCodec()
     crops = crop_masks(masks, boxes, codec.mask_size)
     vectors = codec.encode(crops)
-    decoded = codec.decode(vectors)
+    decoded = codec.decode(vectors, threshold="midrange")
     pasted = paste_masks(decoded, boxes, IMAGE_SIZE)
     return {
         "crop": lambda: crop_masks(masks, boxes, codec.mask_size),
         "encode": lambda: codec.encode(crops),
-        "decode": lambda: codec.decode(vectors),
+        "decode": lambda: codec.decode(vectors, threshold="midrange"),
         "paste": lambda: paste_masks(decoded, boxes, IMAGE_SIZE),
         "rle": lambda: masks_to_rle(pasted),
     }

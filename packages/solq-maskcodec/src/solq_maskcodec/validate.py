@@ -24,6 +24,26 @@ def positive_integer(name: str, value: Any) -> int:
     return number
 
 
+def natural_number(name: str, value: Any) -> int:
+    """The value as an int of at least 0."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if number < 0:
+        msg = f"{name} must be an integer of at least 0, got {value!r}"
+        raise ValueError(msg)
+    return number
+
+
+def vectors_of_codec(vectors: Any, num_coefficients: int) -> None:
+    """Raises unless the vectors are [..., num_coefficients]."""
+    array_namespace(vectors=vectors)
+    if vectors.ndim < 1 or vectors.shape[-1] != num_coefficients:
+        msg = f"vectors must be [..., {num_coefficients}], got shape {tuple(vectors.shape)}"
+        raise ValueError(msg)
+
+
 def number_or_none(name: str, value: Any) -> None:
     """Raises unless the value is a real number (NaN is none) or None."""
     if value is not None and (not isinstance(value, Real) or value != value):

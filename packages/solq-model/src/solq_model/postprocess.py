@@ -45,7 +45,7 @@ def postprocess(
                 scores=scores[image],
                 labels=labels[image],
                 boxes=boxes,
-                box_masks=codec.decode(vectors),
+                box_masks=codec.decode(vectors, threshold="midrange"),
                 image_size=(int(height), int(width)),
             )
         )

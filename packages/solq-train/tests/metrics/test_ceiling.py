@@ -83,7 +83,7 @@ def test_it_is_what_perfect_predictions_get(coco_val2014_100):
             scores=torch.ones(len(objects)),
             labels=torch.tensor(labels, dtype=torch.int64),
             boxes=boxes,
-            box_masks=CODEC.decode(CODEC.encode(box_masks)),
+            box_masks=CODEC.decode(CODEC.encode(box_masks), threshold="midrange"),
             image_size=image_size,
         )
         evaluator.add(image.id, instances, categories)
