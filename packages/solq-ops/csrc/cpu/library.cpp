@@ -5,9 +5,9 @@
 
 #include <cstdint>
 #include <string>
-#include <tuple>
 
 #include "dispatch.h"
+#include "operators.h"
 #include "torch_arguments.h"
 
 namespace solq {
@@ -46,13 +46,6 @@ Tensor forward(const Arguments& arguments) {
   return output;
 }
 
-struct GradientTensors {
-  Tensor value;
-  std::optional<Tensor> reference_points;
-  Tensor coordinates;
-  Tensor weights;
-};
-
 // Asks the system for large pages where a tensor has memory of its own, which torch's allocator
 // takes from the system for every call and gives back: with glibc, what is above 32 MiB. There a
 // page fault for every 4 KiB costs a decoder more time than the kernel. Smaller tensors lie in
@@ -69,20 +62,14 @@ void advise_large_pages([[maybe_unused]] const Tensor& tensor) {
 #endif
 }
 
-GradientTensors backward(const Arguments& arguments, const Tensor& grad_output) {
+// The sums have one order only, so that being deterministic is nothing to ask for.
+GradientTensors backward(const Arguments& arguments, const Tensor& grad_output,
+                         bool /*deterministic*/) {
   check_levels(arguments.problem);
-  const Tensor output = arguments.checked_gradient(grad_output);
-  GradientTensors grads{torch::stable::empty_like(arguments.value), std::nullopt,
-                        torch::stable::empty_like(arguments.coordinates),
-                        torch::stable::empty_like(arguments.weights)};
+  const Tensor grad = arguments.checked_gradient(grad_output);
+  GradientTensors grads(arguments);
   advise_large_pages(grads.value);
-  if (arguments.is_fused()) {
-    grads.reference_points = torch::stable::empty_like(*arguments.reference_points);
-  }
-  const Gradients gradients = {
-      output.const_data_ptr(), grads.value.mutable_data_ptr(),
-      arguments.is_fused() ? grads.reference_points->mutable_data_ptr() : nullptr,
-      grads.coordinates.mutable_data_ptr(), grads.weights.mutable_data_ptr()};
+  const Gradients gradients = grads.addresses(grad);
   const Problem& problem = arguments.problem;
   const Kernels& kernel = kernels();
   const int64_t threads = torch::stable::get_num_threads();
@@ -95,54 +82,9 @@ GradientTensors backward(const Arguments& arguments, const Tensor& grad_output) 
   return grads;
 }
 
-Tensor ms_deform_attn(const Tensor& value, const Tensor& spatial_shapes,
-                      const Tensor& level_start_index, const Tensor& sampling_locations,
-                      const Tensor& attention_weights, std::vector<int64_t> points_per_level) {
-  return forward({value, spatial_shapes, level_start_index, std::nullopt, sampling_locations,
-                  attention_weights, std::move(points_per_level)});
-}
-
-// The sums have one order only, so `deterministic` changes nothing.
-std::tuple<Tensor, Tensor, Tensor> ms_deform_attn_backward(
-    const Tensor& grad_output, const Tensor& value, const Tensor& spatial_shapes,
-    const Tensor& level_start_index, const Tensor& sampling_locations,
-    const Tensor& attention_weights, std::vector<int64_t> points_per_level,
-    bool /*deterministic*/) {
-  GradientTensors grads =
-      backward({value, spatial_shapes, level_start_index, std::nullopt, sampling_locations,
-                attention_weights, std::move(points_per_level)},
-               grad_output);
-  return {grads.value, grads.coordinates, grads.weights};
-}
-
-Tensor ms_deform_attn_fused(const Tensor& value, const Tensor& spatial_shapes,
-                            const Tensor& level_start_index, const Tensor& reference_points,
-                            const Tensor& sampling_offsets, const Tensor& attention_logits,
-                            std::vector<int64_t> points_per_level) {
-  return forward({value, spatial_shapes, level_start_index, reference_points, sampling_offsets,
-                  attention_logits, std::move(points_per_level)});
-}
-
-std::tuple<Tensor, Tensor, Tensor, Tensor> ms_deform_attn_fused_backward(
-    const Tensor& grad_output, const Tensor& value, const Tensor& spatial_shapes,
-    const Tensor& level_start_index, const Tensor& reference_points, const Tensor& sampling_offsets,
-    const Tensor& attention_logits, std::vector<int64_t> points_per_level, bool /*deterministic*/) {
-  GradientTensors grads =
-      backward({value, spatial_shapes, level_start_index, reference_points, sampling_offsets,
-                attention_logits, std::move(points_per_level)},
-               grad_output);
-  return {grads.value, *grads.reference_points, grads.coordinates, grads.weights};
-}
-
 }  // namespace
 
-// The schemas are defined in Python, which also runs where this library is absent.
-STABLE_TORCH_LIBRARY_IMPL(solq, CPU, library) {
-  library.impl("ms_deform_attn", TORCH_BOX(&ms_deform_attn));
-  library.impl("ms_deform_attn_backward", TORCH_BOX(&ms_deform_attn_backward));
-  library.impl("ms_deform_attn_fused", TORCH_BOX(&ms_deform_attn_fused));
-  library.impl("ms_deform_attn_fused_backward", TORCH_BOX(&ms_deform_attn_fused_backward));
-}
+STABLE_TORCH_LIBRARY_IMPL(solq, CPU, library) { Operators<forward, backward>::add_to(library); }
 
 }  // namespace solq
 

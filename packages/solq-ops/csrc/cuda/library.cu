@@ -10,12 +10,8 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
-#include <optional>
-#include <tuple>
-#include <utility>
-#include <vector>
-
 #include "calls.h"
+#include "operators.h"
 #include "torch_arguments.h"
 
 namespace solq {
@@ -69,25 +65,12 @@ Tensor forward(const Arguments& arguments) {
   return output;
 }
 
-struct GradientTensors {
-  Tensor value;
-  std::optional<Tensor> reference_points;
-  Tensor coordinates;
-  Tensor weights;
-};
-
 GradientTensors backward(const Arguments& arguments, const Tensor& grad_output,
                          bool deterministic) {
-  using torch::stable::empty_like;
   const Place place(arguments.value);
   const Tensor grad = arguments.checked_gradient(grad_output);
-  GradientTensors grads{empty_like(arguments.value), std::nullopt,
-                        empty_like(arguments.coordinates), empty_like(arguments.weights)};
-  if (arguments.is_fused()) grads.reference_points = empty_like(*arguments.reference_points);
-  const Gradients gradients{
-      grad.const_data_ptr(), grads.value.mutable_data_ptr(),
-      arguments.is_fused() ? grads.reference_points->mutable_data_ptr() : nullptr,
-      grads.coordinates.mutable_data_ptr(), grads.weights.mutable_data_ptr()};
+  GradientTensors grads(arguments);
+  const Gradients gradients = grads.addresses(grad);
   // Torch's allocator: so the memory is reused, counted, and right for a CUDA graph.
   const auto bytes = static_cast<int64_t>(cuda::workspace_bytes(arguments.problem, deterministic));
   const Tensor workspace =
@@ -101,52 +84,9 @@ GradientTensors backward(const Arguments& arguments, const Tensor& grad_output,
   return grads;
 }
 
-Tensor ms_deform_attn(const Tensor& value, const Tensor& spatial_shapes,
-                      const Tensor& level_start_index, const Tensor& sampling_locations,
-                      const Tensor& attention_weights, std::vector<int64_t> points_per_level) {
-  return forward({value, spatial_shapes, level_start_index, std::nullopt, sampling_locations,
-                  attention_weights, std::move(points_per_level)});
-}
-
-std::tuple<Tensor, Tensor, Tensor> ms_deform_attn_backward(
-    const Tensor& grad_output, const Tensor& value, const Tensor& spatial_shapes,
-    const Tensor& level_start_index, const Tensor& sampling_locations,
-    const Tensor& attention_weights, std::vector<int64_t> points_per_level, bool deterministic) {
-  GradientTensors grads =
-      backward({value, spatial_shapes, level_start_index, std::nullopt, sampling_locations,
-                attention_weights, std::move(points_per_level)},
-               grad_output, deterministic);
-  return {grads.value, grads.coordinates, grads.weights};
-}
-
-Tensor ms_deform_attn_fused(const Tensor& value, const Tensor& spatial_shapes,
-                            const Tensor& level_start_index, const Tensor& reference_points,
-                            const Tensor& sampling_offsets, const Tensor& attention_logits,
-                            std::vector<int64_t> points_per_level) {
-  return forward({value, spatial_shapes, level_start_index, reference_points, sampling_offsets,
-                  attention_logits, std::move(points_per_level)});
-}
-
-std::tuple<Tensor, Tensor, Tensor, Tensor> ms_deform_attn_fused_backward(
-    const Tensor& grad_output, const Tensor& value, const Tensor& spatial_shapes,
-    const Tensor& level_start_index, const Tensor& reference_points, const Tensor& sampling_offsets,
-    const Tensor& attention_logits, std::vector<int64_t> points_per_level, bool deterministic) {
-  GradientTensors grads =
-      backward({value, spatial_shapes, level_start_index, reference_points, sampling_offsets,
-                attention_logits, std::move(points_per_level)},
-               grad_output, deterministic);
-  return {grads.value, *grads.reference_points, grads.coordinates, grads.weights};
-}
-
 }  // namespace
 
-// The schemas are defined in Python, which also runs where this library is absent.
-STABLE_TORCH_LIBRARY_IMPL(solq, CUDA, library) {
-  library.impl("ms_deform_attn", TORCH_BOX(&ms_deform_attn));
-  library.impl("ms_deform_attn_backward", TORCH_BOX(&ms_deform_attn_backward));
-  library.impl("ms_deform_attn_fused", TORCH_BOX(&ms_deform_attn_fused));
-  library.impl("ms_deform_attn_fused_backward", TORCH_BOX(&ms_deform_attn_fused_backward));
-}
+STABLE_TORCH_LIBRARY_IMPL(solq, CUDA, library) { Operators<forward, backward>::add_to(library); }
 
 }  // namespace solq
 
