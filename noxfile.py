@@ -33,6 +33,7 @@ SUITES = {
     "maskcodec": "solq-maskcodec",
     "model": "solq-model",
     "train_step": "solq-train",
+    "evaluation": "solq-train",
 }
 # One use of each installed package: enough to show that its wheel holds what the package needs.
 SMOKE = {
@@ -42,6 +43,8 @@ codec = solq_maskcodec.DCTMaskCodec()
 masks = numpy.zeros((1, 128, 128), dtype=bool)
 masks[:, 32:96, 32:96] = True
 assert (codec.decode(codec.encode(masks)) == masks).mean() > 0.99
+# Where compiling fails, a wheel without the kernel is built: good for a user, not for a release.
+assert solq_maskcodec.backend().implementation == "compiled", solq_maskcodec.backend()
 """,
     "solq-ops": """
 import torch
@@ -68,6 +71,26 @@ PYTEST_CONFIG = ("--config-file", "pyproject.toml", "--rootdir", ".")
 # Versions of torch that one binary of solq-ops has to run with: the first with the stable ABI that
 # it needs, and the newest at hand.
 TORCH_VERSIONS = {"oldest": "torch==2.10.*", "newest": "torch"}
+# NumPy as solq-maskcodec has to run with it.
+NUMPY_VERSIONS = {"oldest": "numpy==1.26.*", "newest": "numpy"}
+# What solq-maskcodec is measured beside; the published path needs the first.
+CODEC_PEERS = (
+    "opencv-python-headless",
+    "torch-dct==0.1.6",
+    "ultrafast-pycocotools==0.1.14",
+    "rlemasklib==0.8.1",
+    "hotcoco==1.3.0",
+    "faster-coco-eval==1.8.0",
+)
+LARGEST_CODEC_WHEEL = 500_000  # bytes
+# The switch of a package's build for the sanitizers, and the tests of what it compiles.
+SANITIZED = {
+    "solq-ops": ("SOLQ_OPS_SANITIZE", "packages/solq-ops/tests/test_kernels.py"),
+    "solq-maskcodec": (
+        "SOLQ_MASKCODEC_SANITIZE",
+        "packages/solq-maskcodec/tests/image/test_boxed_rle.py",
+    ),
+}
 
 
 @functools.cache
@@ -225,26 +248,59 @@ def abi(session: nox.Session, torch: str) -> None:
     session.run("pytest", *PYTEST_CONFIG, tests, other, *session.posargs)
 
 
+@nox.session(requires=["build"])
+@nox.parametrize("numpy", [nox.param(numpy, id=name) for name, numpy in NUMPY_VERSIONS.items()])
+def alone(session: nox.Session, numpy: str) -> None:
+    """The built wheel of solq-maskcodec beside the oldest and the newest NumPy and nothing else."""
+    wheel = next(DIST.glob("solq_maskcodec-*.whl"))
+    if (size := wheel.stat().st_size) > LARGEST_CODEC_WHEEL:
+        session.error(f"{wheel.name} has {size} bytes, {LARGEST_CODEC_WHEEL} at most")
+    session.install(numpy, str(wheel), "pytest>=8")
+    test_alone(session, "compiled")
+
+
 @nox.session
-def sanitize(session: nox.Session) -> None:
-    """The tests of the CPU kernels under the address and undefined-behaviour sanitizers."""
-    session.install(*test_group("solq-ops"))
+def without_kernel(session: nox.Session) -> None:
+    """solq-maskcodec as it is built where there is no compiler, beside NumPy and nothing else."""
+    folder = editable(["solq-maskcodec"])
+    session.install(*folder, "--config-settings=wheel.cmake=false", "pytest>=8")
+    test_alone(session, "numpy")
+
+
+def test_alone(session: nox.Session, implementation: str) -> None:
+    """The tests of solq-maskcodec that need nothing but NumPy."""
+    tests = "packages/solq-maskcodec/tests/test_alone.py"
+    environment = {"SOLQ_MASKCODEC_EXPECTED": implementation}
+    session.run("pytest", *PYTEST_CONFIG, "--noconftest", tests, env=environment)
+
+
+@nox.session
+@nox.parametrize("package", [nox.param(name, id=name) for name in SANITIZED])
+def sanitize(session: nox.Session, package: str) -> None:
+    """The tests of compiled code under the address and undefined-behaviour sanitizers."""
+    option, tests = SANITIZED[package]
+    session.install(*test_group(package))
     session.install(
-        *editable(["solq-ops"]),
-        "--config-settings=cmake.define.SOLQ_OPS_SANITIZE=ON",
+        *editable([package]),
+        f"--config-settings=cmake.define.{option}=ON",
         "--config-settings=cmake.build-type=RelWithDebInfo",
         env={"SOLQ_OPS_CUDA": "OFF"},
     )
     compiler = os.environ.get("CXX", "c++")
-    found = session.run(compiler, "-print-file-name=libasan.so", external=True, silent=True)
+    # The sanitizer has to be there first, and looks for libstdc++ to see exceptions pass.
+    names = ("libasan.so", "libstdc++.so")
+    asked = [(compiler, f"-print-file-name={name}") for name in names]
+    found = [str(session.run(*command, external=True, silent=True)).strip() for command in asked]
     environment = {
         # Python is not built with the sanitizers, and never frees all of its own.
-        "LD_PRELOAD": str(found).strip(),
+        "LD_PRELOAD": " ".join(found),
         "ASAN_OPTIONS": "detect_leaks=0",
         "UBSAN_OPTIONS": "print_stacktrace=1",
+        # Many examples, others each time.
+        "HYPOTHESIS_PROFILE": "fuzz",
     }
-    tests = "packages/solq-ops/tests/test_kernels.py"
-    session.run("pytest", *PYTEST_CONFIG, tests, *session.posargs, env=environment)
+    # Uncaptured, or what the sanitizer says when it stops the process would be lost.
+    session.run("pytest", *PYTEST_CONFIG, "-s", tests, *session.posargs, env=environment)
 
 
 def wheel_requirements(wheel: Path) -> set[str]:
@@ -271,8 +327,8 @@ assert importlib.resources.files({module}).joinpath("py.typed").is_file()
 def bench(session: nox.Session) -> None:
     """Benchmarks, results in benchmarks/results/; `-- ops train_step` chooses among the suites.
 
-    `--peers` installs what `ops` compares itself with. What else begins with a dash goes to the
-    suites; such results are partial, and stay out of benchmarks/results/.
+    `--peers` installs what the suites compare themselves with. What else begins with a dash goes
+    to the suites; such results are partial, and stay out of benchmarks/results/.
     """
     chosen = list(itertools.takewhile(lambda word: not word.startswith("-"), session.posargs))
     options = session.posargs[len(chosen) :]
@@ -283,12 +339,15 @@ def bench(session: nox.Session) -> None:
         session.error(f"no suite {sorted(unknown)}; there are {present}")
     install(session, *editable(projects()))
     session.run("python", "-m", "solq_ops")
-    if with_peers:  # source only, compiled against the torch of this environment
+    suites = chosen or present
+    if with_peers and "ops" in suites:  # source only, compiled against the torch that is installed
         session.install("setuptools>=77", "packaging>=24.2", "wheel", "ninja")
         peer = ("--no-deps", "--no-build-isolation", "torch-ms-deform-attn==0.1.1")
         session.install(*peer, env={"FORCE_CPU": "1"})
+    if with_peers and {"maskcodec", "evaluation"} & set(suites):
+        session.install(*CODEC_PEERS)
     machine = f"{platform.system()}-{platform.machine()}-{os.cpu_count()}cpu".lower()
-    for suite in chosen or present:
+    for suite in suites:
         package = SUITES[suite]
         version = projects()[package]["version"]
         folder = ROOT / "benchmarks" / "results" / f"{package}-{version}"

@@ -34,7 +34,7 @@ def test_results_equal_the_published_ones(model, r50):
     with torch.no_grad():
         predictions = model(r50.images())
     sizes = [tuple(size) for size in r50.numbers["output_sizes"]]
-    results = postprocess(predictions, sizes, DCTMaskCodec())
+    results = postprocess(predictions, sizes, DCTMaskCodec(threshold="midrange"))
     for index, result in enumerate(results):
         scores = r50.array(f"result{index}_scores")
         assert largest_difference(result.scores, scores) < OUTPUT_TOLERANCE

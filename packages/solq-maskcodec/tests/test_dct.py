@@ -1,38 +1,60 @@
 import numpy as np
 import pytest
-from scipy.fft import dct, dctn
+from scipy.fft import dct, dctn, idctn
 
-from solq_maskcodec.dct import cosine_basis, from_frequencies, to_frequencies
+from solq_maskcodec.dct import CornerTransform, corner_transform, cosines
+from solq_maskcodec.zigzag import zigzag_order
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 28, 128])
-def test_basis_is_the_orthonormal_dct_matrix(size):
+def test_cosines_are_the_orthonormal_dct_matrix(size):
     np.testing.assert_allclose(
-        cosine_basis(size, size, size), dct(np.eye(size), axis=0, norm="ortho"), atol=1e-13
+        cosines(np.arange(size), size, size), dct(np.eye(size), axis=0, norm="ortho"), atol=1e-13
     )
-
-
-def test_corner_of_the_spectrum_equals_the_one_of_a_full_transform():
-    images = np.random.default_rng(0).random((3, 16, 16))
-    corner = to_frequencies(images, cosine_basis(5, 16, 16), cosine_basis(4, 16, 16))
-    expected = dctn(images, axes=(1, 2), norm="ortho")[:, :5, :4]
-    np.testing.assert_allclose(corner, expected, atol=1e-12)
-
-
-def test_all_frequencies_give_the_image_back():
-    images = np.random.default_rng(0).random((3, 9, 9))
-    basis = cosine_basis(9, 9, 9)
-    spectra = to_frequencies(images, basis, basis)
-    np.testing.assert_allclose(from_frequencies(spectra, basis, basis), images, atol=1e-12)
 
 
 def test_another_number_of_positions_reads_the_same_function_elsewhere():
     # Every third pixel centre of the finer grid is a pixel centre of the coarser one.
-    coarse, fine = cosine_basis(4, 8, 8), cosine_basis(4, 8, 24)
+    coarse, fine = cosines(np.arange(4), 8, 8), cosines(np.arange(4), 8, 24)
     np.testing.assert_allclose(fine[:, 1::3], coarse, atol=1e-14)
 
 
-def test_bases_are_shared_and_cannot_be_written_to():
-    assert cosine_basis(4, 8, 8) is cosine_basis(4, 8, 8)
-    with pytest.raises(ValueError, match="read-only"):
-        cosine_basis(4, 8, 8)[0, 0] = 1
+@pytest.mark.parametrize(("num_coefficients", "size"), [(1, 1), (1, 2), (17, 16), (40, 9), (5, 13)])
+def test_vectors_are_numbers_of_a_full_transform(num_coefficients, size):
+    images = np.random.default_rng(0).random((3, size, size))
+    transform = CornerTransform(num_coefficients, size, size)
+    expected = dctn(images, axes=(1, 2), norm="ortho").reshape(3, -1)
+    np.testing.assert_allclose(
+        transform.vectors(transform.corners(images)),
+        expected[:, zigzag_order(size)[:num_coefficients]],
+        atol=1e-12,
+    )
+
+
+@pytest.mark.parametrize(("num_coefficients", "size"), [(1, 1), (1, 2), (17, 16), (40, 9), (5, 13)])
+def test_images_are_those_of_a_spectrum_that_is_zero_elsewhere(num_coefficients, size):
+    vectors = np.random.default_rng(0).standard_normal((3, num_coefficients))
+    transform = CornerTransform(num_coefficients, size, size)
+    spectra = np.zeros((3, size * size))
+    spectra[:, zigzag_order(size)[:num_coefficients]] = vectors
+    expected = idctn(spectra.reshape(3, size, size), axes=(1, 2), norm="ortho")
+    images = transform.images(transform.corners_of_vectors(vectors))
+    np.testing.assert_allclose(images, expected, atol=1e-12)
+    into = np.empty_like(images)
+    assert transform.images(transform.corners_of_vectors(vectors), into) is into
+    np.testing.assert_array_equal(into, images)
+
+
+def test_a_corner_holds_each_coefficient_once_and_zeros_elsewhere():
+    transform = CornerTransform(256, 128, 128)
+    vectors = np.random.default_rng(0).standard_normal((2, 256))
+    corners = transform.corners_of_vectors(vectors)
+    assert corners.shape == (2, 24, 24)
+    np.testing.assert_array_equal(transform.vectors(corners), vectors)
+    kept = transform.is_kept(vectors)
+    assert kept.sum() == 256
+    np.testing.assert_array_equal(corners * kept, corners)
+
+
+def test_transforms_are_shared():
+    assert corner_transform(4, 8, 8) is corner_transform(4, 8, 8)

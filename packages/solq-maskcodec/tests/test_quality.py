@@ -1,10 +1,13 @@
+"""What codecs keep of masks in their boxes."""
+
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 
-from solq_maskcodec import DCTMaskCodec, mask_quality
+from solq_maskcodec import OWN, DCTMaskCodec, MaskCodec, mask_quality
 
 _CODEC = DCTMaskCodec()
 
@@ -65,6 +68,73 @@ def test_torch_gives_what_numpy_gives_in_the_leading_shape(blobs, leading, dtype
         np.testing.assert_allclose(getattr(theirs, field.name).numpy(), values, atol=1e-3)
 
 
+class Coarse(MaskCodec):
+    """The mean of each quarter of a mask, as somebody else might write a codec."""
+
+    num_coefficients = 4
+    mask_size = 8
+
+    def encode(self, masks):
+        return masks.reshape(*masks.shape[:-2], 2, 4, 2, 4).mean((-3, -1)).reshape(-1, 4)
+
+    def decode(self, vectors, threshold=OWN, size=8):
+        values = vectors.reshape(-1, 2, 2).repeat(size // 2, axis=1).repeat(size // 2, axis=2)
+        return values >= (0.25 if threshold is OWN else threshold)
+
+
+def test_any_codec_is_measured_by_its_own_threshold():
+    mask = np.zeros((1, 8, 8), bool)
+    mask[0, :2, :4] = True  # half of the first quarter
+    assert mask_quality(Coarse(), mask).iou == 0.5
+    assert mask_quality(Coarse(), mask, threshold=0.75).iou == 0
+
+
+def test_the_threshold_of_a_codec_is_its_field():
+    full = np.ones((128, 128), bool)
+    assert mask_quality(DCTMaskCodec(threshold="midrange"), full).iou == 0
+    assert mask_quality(DCTMaskCodec(threshold="midrange"), full, threshold=0.5).iou == 1
+
+
+def test_only_codecs_that_refine_can_be_asked_to():
+    message = "refine must be 0 for Coarse, which does not refine, got 3"
+    with pytest.raises(ValueError, match=message):
+        mask_quality(Coarse(), np.ones((1, 8, 8), bool), refine=3)
+    with pytest.raises(ValueError, match="refine must be an integer of at least 0, got -1"):
+        mask_quality(_CODEC, np.ones((128, 128), bool), refine=-1)
+
+
+@pytest.mark.parametrize("shape", [(128,), (64, 64), (3, 128, 64)])
+def test_masks_of_another_size_are_refused(shape):
+    with pytest.raises(ValueError, match=r"masks must be \[\.\.\., 128, 128\], got shape"):
+        mask_quality(_CODEC, np.ones(shape, bool))
+
+
 def test_soft_values_are_no_masks():
-    with pytest.raises(ValueError, match="threshold must be a rule or a number, got None"):
+    message = "threshold must be a rule or a number to get masks, got None"
+    with pytest.raises(ValueError, match=message):
         mask_quality(_CODEC, np.ones((128, 128)), threshold=None)
+    with pytest.raises(ValueError, match=message):
+        mask_quality(DCTMaskCodec(threshold=None), np.ones((128, 128)))
+
+
+def test_many_masks_are_measured_as_one_by_one(blobs):
+    masks = blobs(70, 128)
+    together = mask_quality(_CODEC, masks)
+    for field in dataclasses.fields(together):
+        alone = [getattr(mask_quality(_CODEC, mask), field.name) for mask in masks]
+        np.testing.assert_array_equal(getattr(together, field.name), alone)
+
+
+def test_memory_does_not_grow_with_the_number_of_masks(blobs):
+    codec = DCTMaskCodec(20, 32, 0.5)
+
+    def peak(count):
+        masks = np.broadcast_to(blobs(1, 32), (count, 32, 32))  # takes no memory itself
+        tracemalloc.start()
+        assert mask_quality(codec, masks).iou.shape == (count,)
+        taken = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return taken
+
+    results = 3 * 8 * 2 * (10_000 - 2_000)  # three float64, once in parts and once together
+    assert peak(10_000) < peak(2_000) + 2 * results

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solq_maskcodec import DCTMaskCodec, flip_horizontal, flip_vertical, transpose
+from solq_maskcodec.arrays import to_numpy
 
 _FLIPS = [(flip_horizontal, -1), (flip_vertical, -2)]
 
@@ -57,6 +58,14 @@ def test_flips_of_refined_vectors_decode_to_flipped_masks(blobs, flip, axis):
     vectors = codec.encode(blobs(10, 128), refine=5)
     masks = np.flip(codec.decode(vectors, threshold=0.5), axis)
     assert (codec.decode(flip(codec, vectors), threshold=0.5) != masks).mean() <= 1e-4
+
+
+@pytest.mark.parametrize("change", [flip_horizontal, flip_vertical, transpose])
+def test_every_library_gives_what_numpy_gives(to_library, change):
+    codec = DCTMaskCodec(28, 9)
+    vectors = np.random.default_rng(0).standard_normal((2, 3, 28)).astype(np.float32)
+    changed = change(codec, to_library(vectors))
+    np.testing.assert_array_equal(to_numpy(changed), change(codec, vectors))
 
 
 def test_256_transposed_numbers_come_from_276(blobs):

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from solq_maskcodec import DCTMaskCodec
-from solq_maskcodec.threshold import foreground
+from solq_maskcodec.arrays import to_numpy
+from solq_maskcodec.threshold import _isodata, checked_threshold, foreground
 
 _CODEC = DCTMaskCodec()
 _SIZES = [(1, 8), (20, 7), (64, 28), (256, 128)]
@@ -103,3 +104,79 @@ def test_torch_and_numpy_draw_the_same_line(threshold):
     )
     assert theirs.dtype == torch.bool
     assert (ours != theirs.numpy()).mean() <= 1e-4
+
+
+@pytest.mark.parametrize("threshold", ["isodata", "midrange", 0.5])
+def test_every_library_draws_the_same_line(blobs, to_library, threshold):
+    values = DCTMaskCodec(40, 28).decode(DCTMaskCodec(40, 28).encode(blobs(20, 28)), None)
+    theirs = to_numpy(foreground(to_library(values), threshold))
+    np.testing.assert_array_equal(theirs, foreground(values, threshold))
+
+
+def in_rounds(values):
+    """isodata as it is computed where no number can be looked at: twelve rounds for all masks."""
+    pixels = torch.from_numpy(values.reshape(len(values), -1))
+    return values >= _isodata(pixels).numpy()[:, None, None]
+
+
+@pytest.mark.parametrize("num_coefficients", [1, 16, 64, 256, 1024])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_isodata_on_the_host_is_that_in_rounds_of_all_pixels(blobs, num_coefficients, dtype):
+    random = np.random.default_rng(0)
+    codec = DCTMaskCodec(num_coefficients)
+    full = np.ones((4, 128, 128), bool)
+    plain = codec.encode(np.concatenate([blobs(32, 128), full, ~full]))
+    noise = random.standard_normal(plain.shape)
+    noisy = plain + 0.3 * plain.std(0) * noise
+    for vectors in (plain, noisy, noise, 0.3 * noisy, -plain, 1e-3 * plain):
+        values = codec.decode(vectors.astype(dtype), None)
+        assert (foreground(values, "isodata") != in_rounds(values)).mean() <= 1e-6
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_isodata_on_the_host_keeps_ties(seed):
+    random = np.random.default_rng(seed)
+    for levels in range(1, 12):
+        values = random.integers(0, levels, (8, 6, 6)).astype(np.float32) / 4
+        np.testing.assert_array_equal(foreground(values, "isodata"), in_rounds(values))
+
+
+def test_isodata_on_the_host_follows_a_threshold_that_goes_far():
+    # From 50 down the slope of 0.1, 0.2, 0.4, … to the two classes in one hundred steps or more.
+    slope = 100 * 0.85 ** np.arange(100)
+    values = np.stack([slope, 100 - slope, slope / 7]).reshape(3, 10, 10).astype(np.float32)
+    np.testing.assert_array_equal(foreground(values, "isodata"), in_rounds(values))
+
+
+@pytest.mark.parametrize("threshold", ["isodata", "midrange", 0.5])
+def test_broken_values_harm_no_other_mask(blobs, threshold):
+    codec = DCTMaskCodec(64, 28)
+    values = codec.decode(codec.encode(blobs(5, 28)), None)
+    expected = foreground(values, threshold)
+    values[1, 3, 3] = np.nan
+    values[2, 3, 3] = np.inf
+    values[3, 3, 3:5] = np.inf, -np.inf
+    with np.errstate(invalid="ignore"):
+        masks = foreground(values, threshold)
+    np.testing.assert_array_equal(masks[[0, 4]], expected[[0, 4]])
+
+
+def test_foreground_may_be_put_into_an_array(blobs):
+    values = blobs(2, 9) * 0.75
+    for threshold in ("isodata", "midrange", 0.5):
+        into = np.empty(values.shape, np.bool_)
+        assert foreground(values, threshold, into) is into
+        np.testing.assert_array_equal(into, foreground(values, threshold))
+
+
+def test_thresholds_are_rules_numbers_or_none():
+    assert [checked_threshold(value) for value in ("isodata", 1, np.float32(0.5), None)] == [
+        "isodata",
+        1.0,
+        0.5,
+        None,
+    ]
+    with pytest.raises(ValueError, match='threshold must be "isodata", "midrange", a number or No'):
+        checked_threshold("mean")
+    with pytest.raises(ValueError, match="threshold must be a number or None, got nan"):
+        checked_threshold(float("nan"))

@@ -84,7 +84,7 @@ def test_arguments_that_do_not_fit_are_named(sizes, top_k, message):
 
 
 def test_vectors_of_another_codec_are_refused():
-    with pytest.raises(ValueError, match="vectors"):
+    with pytest.raises(ValueError, match="codec must have the 4 coefficients"):
         postprocess(predictions([[1.0]]), [(4, 4)], DCTMaskCodec(num_coefficients=9, mask_size=4))
 
 

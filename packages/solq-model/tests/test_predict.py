@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_masks
 
+from solq_maskcodec import DCTMaskCodec
 from solq_model import Categories, Category, Instances
 from solq_model.predict import coco_detections, known_categories, open_image
 from solq_model.preprocess import Preprocessing
@@ -101,7 +102,8 @@ def test_known_categories_of_an_empty_result():
         scores=torch.zeros(0),
         labels=torch.zeros(0, dtype=torch.int64),
         boxes=torch.zeros(0, 4),
-        box_masks=torch.zeros(0, 4, 4, dtype=torch.bool),
+        mask_vectors=torch.zeros(0, 16),
+        codec=DCTMaskCodec(16, 4),
         image_size=(3, 3),
     )
     kept, categories = known_categories(nothing, Categories.contiguous(COCO))

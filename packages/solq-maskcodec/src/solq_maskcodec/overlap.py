@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from .arrays import array_namespace, zeros
+from .arrays import array_namespace, concat, count_true, zeros
 
 
 def intersection_over_union(masks: Any, others: Any) -> Any:
     """Shared pixels as a share of all, [...], of bool masks [..., height, width]; 1 for no pixels.
 
-    float64 in NumPy, float32 in torch.
+    float64 in NumPy, else float32.
     """
     xp = array_namespace(masks=masks, others=others)
-    shared = (masks & others).sum((-2, -1))
-    union = (masks | others).sum((-2, -1))
-    return xp.where(union == 0, 1.0, shared / xp.clip(union, 1, None))
+    shared = count_true(masks & others)
+    union = count_true(masks | others)
+    return xp.where(union == 0, 1.0, shared / xp.clip(union, 1.0, None))
 
 
 def inner_boundary(masks: Any, distance: int) -> Any:
@@ -24,10 +24,12 @@ def inner_boundary(masks: Any, distance: int) -> Any:
     Distance is the larger of the two along the axes. All outside of the mask is background.
     """
     batch, height, width = masks.shape
-    padded = zeros((batch, height + 2 * distance, width + 2 * distance), masks, dtype=bool)
-    padded[:, distance:-distance, distance:-distance] = masks
-    for _ in range(distance):
-        padded = padded[:, :-2] & padded[:, 1:-1] & padded[:, 2:]
-    for _ in range(distance):
-        padded = padded[:, :, :-2] & padded[:, :, 1:-1] & padded[:, :, 2:]
-    return masks & ~padded
+    outside = zeros((batch, distance, width), masks)
+    kept = concat([outside, masks, outside], 1)
+    for _ in range(2 * distance):
+        kept = kept[:, 1:, :] & kept[:, :-1, :]
+    outside = zeros((batch, height, distance), masks)
+    kept = concat([outside, kept, outside], 2)
+    for _ in range(2 * distance):
+        kept = kept[:, :, 1:] & kept[:, :, :-1]
+    return masks & ~kept

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any, Generic
 
-from .arrays import Array
-from .codec import DCTMaskCodec
+from .arrays import Array, array_namespace, concat, reshape
+from .image.boxed_rle import steps_of_batch
 from .overlap import inner_boundary, intersection_over_union
+from .protocol import OWN, MaskCodec, Threshold
+from .validate import natural_number
 
 # Boundary IoU looks at the pixels within 2 % of the diagonal (Cheng et al., CVPR 2021).
 _BOUNDARY_SHARE = 0.02
@@ -29,29 +32,57 @@ class MaskQuality(Generic[Array]):
 
 
 def mask_quality(
-    codec: DCTMaskCodec, masks: Array, *, refine: int = 0, threshold: float | str = "isodata"
+    codec: MaskCodec, masks: Array, *, refine: int = 0, threshold: Threshold = OWN
 ) -> MaskQuality[Array]:
     """The quality of the masks [..., mask_size, mask_size] after encode and decode.
 
-    What is at least 0.5 counts as foreground. `refine` is handed to `encode`, `threshold` to
-    `decode`: the vectors of `refine` rounds want `threshold=0.5`.
+    What is at least 0.5 counts as foreground. `refine` is handed to `encode` of a codec that knows
+    it, `threshold` to `decode`: the vectors of `refine` rounds want `threshold=0.5`. Masks go
+    through some at a time, so memory does not grow with their number.
     """
-    if threshold is None:
-        msg = "threshold must be a rule or a number, got None"
-        raise ValueError(msg)
-    vectors = codec.encode(masks, refine=refine)
+    array_namespace(masks=masks)
+    check_threshold(codec, threshold)
     size = codec.mask_size
+    if masks.ndim < 2 or tuple(masks.shape[-2:]) != (size, size):
+        msg = f"masks must be [..., {size}, {size}], got shape {tuple(masks.shape)}"
+        raise ValueError(msg)
     leading = tuple(masks.shape[:-2])
-    before: Any = (masks >= 0.5).reshape(-1, size, size)
-    after: Any = codec.decode(vectors, threshold).reshape(-1, size, size)
-    foreground = intersection_over_union(after, before)
-    background = intersection_over_union(~after, ~before)
-    distance = max(1, round(_BOUNDARY_SHARE * 2**0.5 * size))
+    batch = reshape(masks, (-1, size, size))
+    parts = []
+    # A batch of none still tells which dtype the results have.
+    for step in steps_of_batch(max(batch.shape[0], 1), size):
+        vectors = encode(codec, batch[step], refine)
+        parts.append(overlaps(codec.decode(vectors, threshold), batch[step] >= 0.5))
+    iou, two_class_iou, boundary_iou = (
+        reshape(concat([*values]), leading) for values in zip(*parts, strict=True)
+    )
+    return MaskQuality(iou=iou, two_class_iou=two_class_iou, boundary_iou=boundary_iou)
+
+
+def check_threshold(codec: MaskCodec, threshold: Threshold) -> None:
+    """Raises if masks decoded like this would be soft."""
+    own = getattr(codec, "threshold", 0.5)
+    if threshold is None or (threshold is OWN and own is None):
+        msg = "threshold must be a rule or a number to get masks, got None"
+        raise ValueError(msg)
+
+
+def encode(codec: MaskCodec, masks: Any, refine: int) -> Any:
+    """The codec's vectors of the masks, after `refine` rounds where there shall be any."""
+    if natural_number("refine", refine) == 0:
+        return codec.encode(masks)
+    if "refine" not in inspect.signature(codec.encode).parameters:
+        msg = f"refine must be 0 for {type(codec).__name__}, which does not refine, got {refine}"
+        raise ValueError(msg)
+    return codec.encode(masks, refine=refine)  # type: ignore[call-arg]
+
+
+def overlaps(decoded: Any, masks: Any) -> tuple[Any, Any, Any]:
+    """Foreground, two-class and boundary IoU, [batch] each, of bool masks [batch, size, size]."""
+    foreground = intersection_over_union(decoded, masks)
+    background = intersection_over_union(~decoded, ~masks)
+    distance = max(1, round(_BOUNDARY_SHARE * 2**0.5 * masks.shape[-1]))
     boundary = intersection_over_union(
-        inner_boundary(after, distance), inner_boundary(before, distance)
+        inner_boundary(decoded, distance), inner_boundary(masks, distance)
     )
-    return MaskQuality(
-        iou=foreground.reshape(leading),
-        two_class_iou=((foreground + background) / 2).reshape(leading),
-        boundary_iou=boundary.reshape(leading),
-    )
+    return foreground, (foreground + background) / 2, boundary

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import array_namespace, constant
-from .dct import from_frequencies, to_frequencies
+from .arrays import Table, array_namespace
+from .dct import CornerTransform
 from .overlap import intersection_over_union
 
 # Foreground is asked to be at least 1 - _MARGIN and background at most _MARGIN. After ten rounds,
@@ -20,40 +20,43 @@ _MARGIN = 0.3
 # 200 rounds the same.
 _LEAD = 20
 
+_LEVELS = Table(np.array([0, 1, -np.inf, _MARGIN, 1 - _MARGIN, np.inf]))
 
-def refined(masks: Any, kept: Any, row_basis: Any, column_basis: Any, rounds: int) -> Any:
-    """Corners of spectra [batch, rows, columns] of bool masks, after `rounds` steps.
 
-    masks are [batch, height, width]; `kept` [rows, columns] is 1 where a coefficient may be used,
-    else 0. With `x = Rᵀ g C` the image of a corner `g`, a step goes down the gradient of
+def refined(images: Any, transform: CornerTransform, rounds: int) -> Any:
+    """Corners of spectra [batch, rows, columns] of float images, after `rounds` steps.
+
+    The images [batch, height, width] are masks where they are at least 0.5, which NaN is not. With
+    `x = Rᵀ g C` the image of a corner `g`, a step goes down the gradient of
 
         ½ Σ max(0, 0.7 - x)² over the foreground + ½ Σ max(0, x - 0.3)² over the background,
 
     which asks nothing of pixels that lie on their side of the threshold already. The bases are
     orthonormal, hence the gradient is 1-Lipschitz and a step of 1 is safe:
-    `g ← g + kept · R (clip(x, low, high) - x) Cᵀ`, from the plain coefficients on. Where that
-    makes a mask's IoU at 0.5 lower, the plain ones are given back.
+    `g ← g + R (clip(x, low, high) - x) Cᵀ` where a coefficient is kept, from the plain coefficients
+    on. Where that makes a mask's IoU at 0.5 lower, the plain ones are given back.
     """
-    xp = array_namespace(masks=masks)
-    numbers = constant(np.array([0, 1, -np.inf, _MARGIN, 1 - _MARGIN, np.inf]), kept)
-    zero, one, minus_infinity, most, least, infinity = numbers
+    xp = array_namespace(images=images)
+    levels = _LEVELS.like(images)
+    zero, one, minus_infinity, most, least, infinity = (levels[i] for i in range(6))
+    masks = images >= 0.5
     low = xp.where(masks, least, minus_infinity)
     high = xp.where(masks, infinity, most)
-    plain = kept * to_frequencies(xp.where(masks, one, zero), row_basis, column_basis)
+    kept = transform.is_kept(images)
+    plain = kept * transform.corners(xp.where(masks, one, zero))
     current = ahead = plain
     for step in range(rounds):
-        images = from_frequencies(ahead, row_basis, column_basis)
+        decoded = transform.images(ahead)
         # Twice as fast as `clip` with arrays as bounds.
-        missing = xp.minimum(xp.maximum(images, low), high)
-        missing -= images
-        reached = ahead + kept * to_frequencies(missing, row_basis, column_basis)
+        missing = xp.minimum(xp.maximum(decoded, low), high)
+        missing -= decoded
+        reached = ahead + kept * transform.corners(missing)
         momentum = (step + _LEAD) / (step + _LEAD + 3)
         ahead = reached + momentum * (reached - current)
         current = reached
 
     def quality(corners: Any) -> Any:
-        decoded = from_frequencies(corners, row_basis, column_basis) >= 0.5
-        return intersection_over_union(decoded, masks)
+        return intersection_over_union(transform.images(corners) >= 0.5, masks)
 
     is_better = quality(current) >= quality(plain)
     return xp.where(is_better[:, None, None], current, plain)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import Array, constant
-from .codec import DCTMaskCodec
+from .arrays import Array, constant, take
+from .dct_codec import DCTMaskCodec
 from .validate import vectors_of_codec
 from .zigzag import zigzag_corner, zigzag_order
 
@@ -43,7 +43,7 @@ def transpose(codec: DCTMaskCodec, vectors: Array) -> Array:
             f"{whole}, got {codec.num_coefficients}"
         )
         raise ValueError(msg)
-    return vectors[..., constant(np.array(mirrored), vectors)]  # type: ignore[return-value]
+    return take(vectors, constant(np.array(mirrored), vectors), -1)  # type: ignore[no-any-return]
 
 
 def _frequencies(codec: DCTMaskCodec) -> tuple[list[int], list[int]]:

@@ -44,6 +44,18 @@ def vectors_of_codec(vectors: Any, num_coefficients: int) -> None:
         raise ValueError(msg)
 
 
+def checked_image_size(image_size: Any) -> tuple[int, int]:
+    """(height, width) as positive ints."""
+    try:
+        height, width = image_size
+    except (TypeError, ValueError):
+        msg = f"image_size must be (height, width), got {image_size!r}"
+        raise ValueError(msg) from None
+    return positive_integer("image_size height", height), positive_integer(
+        "image_size width", width
+    )
+
+
 def number_or_none(name: str, value: Any) -> None:
     """Raises unless the value is a real number (NaN is none) or None."""
     if value is not None and (not isinstance(value, Real) or value != value):
@@ -61,9 +73,14 @@ def masks_with_boxes(masks: Any, boxes: Any) -> NDArray[np.floating[Any]]:
     if masks.ndim != 3:
         msg = f"masks must be [instances, height, width], got shape {tuple(masks.shape)}"
         raise ValueError(msg)
-    if tuple(boxes.shape) != (len(masks), 4):
+    return checked_boxes(boxes, masks.shape[0], "masks")
+
+
+def checked_boxes(boxes: Any, count: int, what: str) -> NDArray[np.floating[Any]]:
+    """The boxes on the host, float32 or float64 [instances, 4], finite, one for each of `what`."""
+    if tuple(boxes.shape) != (count, 4):
         msg = (
-            f"boxes must be [instances, 4] with one box for each of {len(masks)} masks, "
+            f"boxes must be [instances, 4] with one box for each of {count} {what}, "
             f"got shape {tuple(boxes.shape)}"
         )
         raise ValueError(msg)
@@ -78,3 +95,12 @@ def masks_with_boxes(masks: Any, boxes: Any) -> NDArray[np.floating[Any]]:
         msg = f"boxes must be finite, got {corners[index].tolist()} at index {index}"
         raise ValueError(msg)
     return corners
+
+
+def vectors_and_boxes(vectors: Any, boxes: Any, num_coefficients: int) -> None:
+    """Raises unless the vectors are [instances, num_coefficients], with a box for each."""
+    array_namespace(vectors=vectors)
+    if vectors.ndim != 2 or vectors.shape[1] != num_coefficients:
+        msg = f"vectors must be [instances, {num_coefficients}], got shape {tuple(vectors.shape)}"
+        raise ValueError(msg)
+    checked_boxes(boxes, vectors.shape[0], "vectors")

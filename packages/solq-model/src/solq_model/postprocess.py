@@ -1,4 +1,4 @@
-"""Predictions → Instances: the best queries of each image, with pixel boxes and decoded masks."""
+"""Predictions → Instances: the best queries of each image, with pixel boxes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from solq_maskcodec import DCTMaskCodec
+from solq_maskcodec import MaskCodec
 from solq_model.boxes import cxcywh_to_xyxy
 from solq_model.records import Instances, Predictions
 
@@ -15,7 +15,7 @@ from solq_model.records import Instances, Predictions
 def postprocess(
     predictions: Predictions,
     image_sizes: Sequence[tuple[int, int]],
-    codec: DCTMaskCodec,
+    codec: MaskCodec,
     top_k: int = 100,
 ) -> list[Instances]:
     """The `top_k` best (query, class) pairs of each image, best first.
@@ -29,6 +29,12 @@ def postprocess(
             f"image_sizes must hold one (height, width) per image ({batch}), got {len(image_sizes)}"
         )
         raise ValueError(msg)
+    if predictions.mask_vectors.shape[-1] != codec.num_coefficients:
+        msg = (
+            f"codec must have the {predictions.mask_vectors.shape[-1]} coefficients of the "
+            f"predictions, got {codec}"
+        )
+        raise ValueError(msg)
     if top_k < 1:
         msg = f"top_k must be at least 1, got {top_k}"
         raise ValueError(msg)
@@ -39,13 +45,13 @@ def postprocess(
     for image, (height, width) in enumerate(image_sizes):
         scale = predictions.boxes.new_tensor([width, height, width, height])
         boxes = cxcywh_to_xyxy(predictions.boxes[image, queries[image]]) * scale
-        vectors = predictions.mask_vectors[image, queries[image]]
         results.append(
             Instances(
                 scores=scores[image],
                 labels=labels[image],
                 boxes=boxes,
-                box_masks=codec.decode(vectors, threshold="midrange"),
+                mask_vectors=predictions.mask_vectors[image, queries[image]],
+                codec=codec,
                 image_size=(int(height), int(width)),
             )
         )

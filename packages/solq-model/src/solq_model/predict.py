@@ -126,10 +126,9 @@ def predict(model: SOLQ, image: ImageInput, *, threshold: float, top_k: int) -> 
 
 
 def codec_of(model: SOLQ) -> DCTMaskCodec:
-    """The mask codec that the model's vectors are written in."""
-    return DCTMaskCodec(
-        num_coefficients=model.config.num_coefficients, mask_size=model.config.mask_size
-    )
+    """The mask codec that the model's vectors are written in, with the published threshold."""
+    config = model.config
+    return DCTMaskCodec(config.num_coefficients, config.mask_size, threshold="midrange")
 
 
 def known_categories(

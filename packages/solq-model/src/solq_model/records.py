@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from solq_maskcodec import masks_to_rle, paste_masks
-
-# Masks pasted at a time: `Instances.rle` needs the same memory for any number of them.
-PASTE_CHUNK = 16
+from solq_maskcodec import MaskCodec, paste_masks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +87,18 @@ class Instances:
     scores: Float[Tensor, " instances"]
     labels: Int[Tensor, " instances"]  # class slots of the network
     boxes: Float[Tensor, "instances 4"]  # (x0, y0, x1, y1) in pixels
-    box_masks: Bool[Tensor, "instances size size"]  # each in the frame of its box
-    image_size: tuple[int, int] = field()  # (height, width)
+    mask_vectors: Float[Tensor, "instances coefficients"]
+    codec: MaskCodec  # that the vectors are written in
+    image_size: tuple[int, int]  # (height, width)
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    @property
+    def box_masks(self) -> Bool[Tensor, "instances size size"]:
+        """The masks, each in the frame of its box."""
+        decoded: Tensor = self.codec.decode(self.mask_vectors)
+        return decoded
 
     @property
     def masks(self) -> Bool[Tensor, "instances height width"]:
@@ -104,22 +107,16 @@ class Instances:
         return pasted
 
     def rle(self) -> list[dict[str, object]]:
-        """COCO RLE of each mask (`size`, compressed `counts` as str), in flat memory."""
-        box_masks = self.box_masks.cpu().numpy()
-        boxes = self.boxes.float().cpu().numpy()
-        encoded: list[dict[str, object]] = []
-        for start in range(0, len(self), PASTE_CHUNK):
-            chunk = slice(start, start + PASTE_CHUNK)
-            pasted: np.ndarray = paste_masks(box_masks[chunk], boxes[chunk], self.image_size)
-            encoded += masks_to_rle(pasted)
-        return encoded
+        """COCO RLE of each mask (`size`, compressed `counts` as str); no full-size mask is made."""
+        boxes = self.boxes.float()
+        return self.codec.decode_to_rle(self.mask_vectors, boxes, self.image_size)
 
     def select(self, keep: Tensor) -> Instances:
         """The instances that an index or a boolean mask picks."""
-        return Instances(
+        return replace(
+            self,
             scores=self.scores[keep],
             labels=self.labels[keep],
             boxes=self.boxes[keep],
-            box_masks=self.box_masks[keep],
-            image_size=self.image_size,
+            mask_vectors=self.mask_vectors[keep],
         )

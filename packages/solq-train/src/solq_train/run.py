@@ -16,7 +16,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Subset
 
-from solq_maskcodec import DCTMaskCodec
+from solq_maskcodec import MaskCodec
 from solq_model import Categories, build_model, load_official_checkpoint
 from solq_model.predict import codec_of
 from solq_model.preprocess import Preprocessing
@@ -53,7 +53,7 @@ class Run:
     dataset: CocoInstances
     sampler: EpochSampler
     loader: DataLoader[tuple[Tensor, Target]]
-    codec: DCTMaskCodec
+    codec: MaskCodec
     criterion: Criterion
     optimizer: AdamW
     schedule: LambdaLR
@@ -205,7 +205,7 @@ def _loader(
 
 
 def vector_statistics(
-    dataset: CocoInstances, codec: DCTMaskCodec, indices: Sequence[int]
+    dataset: CocoInstances, codec: MaskCodec, indices: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     """Mean and deviation of each coefficient over the masks of these samples, as trained on."""
     vectors = [torch.zeros(0, codec.num_coefficients)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from solq_model.records import Instances
 from solq_train.data.coco import annotation_mask, read_coco
 from solq_train.metrics import CocoEvaluator, codec_ceiling
 
-CODEC = DCTMaskCodec(num_coefficients=64, mask_size=32)
+CODEC = DCTMaskCodec(num_coefficients=64, mask_size=32, threshold="midrange")
 
 
 @pytest.fixture
@@ -56,8 +57,10 @@ def test_the_coco_example_stays_below_one_and_falls_with_fewer_coefficients(coco
     annotations = coco_val2014_100 / "annotations" / "instances_val2014_100.json"
     image_ids = [image.id for image in read_coco(annotations).images[:20]]
 
-    published = codec_ceiling(annotations, DCTMaskCodec(), image_ids=image_ids)
-    coarse = codec_ceiling(annotations, DCTMaskCodec(num_coefficients=25), image_ids=image_ids)
+    midrange = DCTMaskCodec(threshold="midrange")
+    published = codec_ceiling(annotations, midrange, image_ids=image_ids)
+    fewer = replace(midrange, num_coefficients=25)
+    coarse = codec_ceiling(annotations, fewer, image_ids=image_ids)
 
     assert pytest.approx(1.0) == published.bbox.AP
     assert 0.95 < published.segm.AP < 1.0
@@ -83,7 +86,8 @@ def test_it_is_what_perfect_predictions_get(coco_val2014_100):
             scores=torch.ones(len(objects)),
             labels=torch.tensor(labels, dtype=torch.int64),
             boxes=boxes,
-            box_masks=CODEC.decode(CODEC.encode(box_masks), threshold="midrange"),
+            mask_vectors=CODEC.encode(box_masks),
+            codec=CODEC,
             image_size=image_size,
         )
         evaluator.add(image.id, instances, categories)

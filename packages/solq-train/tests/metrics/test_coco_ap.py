@@ -12,6 +12,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from solq_maskcodec import DCTMaskCodec
 from solq_model.categories import Categories
 from solq_model.records import Instances
 from solq_train.metrics import CocoEvaluator, evaluate_detections, format_table
@@ -22,6 +23,7 @@ EXPECTED = {
     "bbox": "0.5046 0.6970 0.5730 0.5856 0.5194 0.5014 0.3868 0.5937 0.5954 0.6398 0.5664 0.5643",
 }
 
+CODEC = DCTMaskCodec(num_coefficients=1024, mask_size=32, threshold=0.5)
 CATEGORIES = Categories.contiguous([{"id": 7, "name": "cup"}, {"id": 23, "name": "dog"}])
 CUP, DOG, NOTHING = 0, 1, 2  # class slots; the third stands for no category
 
@@ -39,7 +41,8 @@ def instances_of(
         scores=torch.linspace(0.9, 0.5, len(found)),
         labels=torch.tensor([slot for slot, _ in found], dtype=torch.int64),
         boxes=torch.tensor([box for _, box in found], dtype=torch.float32).reshape(-1, 4),
-        box_masks=torch.ones(len(found), 32, 32, dtype=torch.bool),
+        mask_vectors=CODEC.encode(torch.ones(len(found), 32, 32)),
+        codec=CODEC,
         image_size=image_size,
     )
 
@@ -112,7 +115,9 @@ def test_mask_size_classes_follow_the_mask_and_not_its_box(rectangles):
     evaluator = CocoEvaluator(rectangles, image_ids=[40])
     # A thin mask in a large box: were it sorted by its box, it could not be a small mistake.
     thin = instances_of([(CUP, (0, 0, 80, 60)), (CUP, (10, 10, 30, 30))])
-    thin.box_masks[0, 1:] = False
+    top_row = torch.zeros(32, 32)
+    top_row[0] = 1
+    thin.mask_vectors[0] = CODEC.encode(top_row)
     evaluator.add(40, thin, CATEGORIES)
 
     metrics = evaluator.summarize()

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from solq_maskcodec import DCTMaskCodec
+from solq_maskcodec import MaskCodec
 from solq_model.records import Predictions, Proposals
 from solq_train.criterion import losses
 from solq_train.criterion.matcher import HungarianMatcher, Matches
@@ -59,7 +59,7 @@ class Criterion:
     """Losses of a batch; the same for every layer but for what `LossConfig` leaves to the last."""
 
     def __init__(
-        self, config: LossConfig, codec: DCTMaskCodec, deviation: Tensor | None = None
+        self, config: LossConfig, codec: MaskCodec, deviation: Tensor | None = None
     ) -> None:
         """`deviation` is that of each coefficient, for `vector_space="whitened"`."""
         if config.vector_space == "whitened" and deviation is None:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from solq_maskcodec import DCTMaskCodec
+from solq_maskcodec import MaskCodec
 from solq_model.boxes import cxcywh_to_xyxy, generalized_iou
 from solq_train.criterion.matcher import FOCAL_ALPHA, FOCAL_GAMMA
 
@@ -62,7 +62,7 @@ def vector_l1_loss(
 def mask_loss(
     vectors: Float[Tensor, "pairs coefficients"],
     box_masks: Bool[Tensor, "pairs size size"],
-    codec: DCTMaskCodec,
+    codec: MaskCodec,
     size: int,
     num_objects: float,
 ) -> Float[Tensor, ""]:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from solq_maskcodec import DCTMaskCodec, crop_masks
+from solq_maskcodec import MaskCodec, crop_masks
 from solq_model.boxes import xyxy_to_cxcywh
 from solq_train.data.records import Target
 
@@ -35,7 +35,7 @@ class EncodedTargets:
 
 @torch.no_grad()
 def encode_targets(
-    targets: Sequence[Target], codec: DCTMaskCodec, device: torch.device | str = "cpu"
+    targets: Sequence[Target], codec: MaskCodec, device: torch.device | str = "cpu"
 ) -> EncodedTargets:
     """Boxes normalised by their image, masks cropped to their boxes and encoded."""
     box_masks = [

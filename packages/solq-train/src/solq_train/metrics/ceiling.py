@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from solq_maskcodec import DCTMaskCodec, crop_masks, masks_to_rle, paste_masks
+from solq_maskcodec import MaskCodec, crop_masks
 from solq_train.data.coco import CocoAnnotation, CocoImage, annotation_mask
 from solq_train.data.dataset import clipped_boxes, has_area
 from solq_train.metrics.coco_ap import CocoMetrics, Detection, coco_metrics, selected_images
 
 
 def codec_ceiling(
-    annotations: Path, codec: DCTMaskCodec, *, image_ids: Collection[int] | None = None
+    annotations: Path, codec: MaskCodec, *, image_ids: Collection[int] | None = None
 ) -> CocoMetrics:
     """The COCO numbers of the training targets themselves after encode and decode, every score 1.
 
@@ -27,7 +27,7 @@ def codec_ceiling(
     return coco_metrics(coco, detections)
 
 
-def _targets(image: CocoImage, codec: DCTMaskCodec) -> Iterator[Detection]:
+def _targets(image: CocoImage, codec: MaskCodec) -> Iterator[Detection]:
     image_size = (image.height, image.width)
     objects = [annotation for annotation in image.annotations if not annotation.is_crowd]
     boxes = clipped_boxes(objects, image_size)
@@ -47,10 +47,9 @@ def _round_trip(
     annotation: CocoAnnotation,
     box_xyxy: Float32[np.ndarray, "1 4"],
     image_size: tuple[int, int],
-    codec: DCTMaskCodec,
+    codec: MaskCodec,
 ) -> dict[str, Any]:
     """The object's run lengths after crop, encode, decode and paste, as a prediction gets them."""
     mask = annotation_mask(annotation, image_size)[None]
     vectors = codec.encode(crop_masks(mask, box_xyxy, codec.mask_size))
-    decoded = codec.decode(vectors, threshold="midrange")
-    return masks_to_rle(paste_masks(decoded, box_xyxy, image_size))[0]
+    return codec.decode_to_rle(vectors, box_xyxy, image_size)[0]

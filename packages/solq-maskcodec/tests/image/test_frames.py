@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torchvision.ops import roi_align
 
 from solq_maskcodec import crop_masks, masks_to_rle, paste_masks, rle_to_masks
+from solq_maskcodec.image.polygons import polygons_to_rle
 
 
 @st.composite
@@ -123,6 +124,112 @@ def test_integer_and_float_masks_crop_as_bool_ones_do():
     expected = crop_masks(masks, boxes, 14)
     for dtype in (np.uint8, np.float32, np.float64):
         np.testing.assert_array_equal(crop_masks(masks.astype(dtype), boxes, 14), expected)
+
+
+@pytest.mark.parametrize("box", [[-4e5, 3, 5e5, 9], [3, -1e5, 9, 1e5], [-900, -700, 1200, 900]])
+def test_crops_of_boxes_far_larger_than_the_image_equal_roi_align(box):
+    masks = np.random.default_rng(0).random((1, 12, 14)) > 0.3
+    boxes = np.array([box], np.float32)
+    np.testing.assert_array_equal(crop_masks(masks, boxes, 9), roi_align_crops(masks, boxes, 9))
+
+
+def test_boxes_too_far_out_to_tell_pixels_apart_are_refused_with_their_index():
+    boxes = np.array([[0, 0, 5, 5], [0, 0, 2e9, 5]])
+    with pytest.raises(
+        ValueError, match=r"boxes must lie within 1073741824 pixels, got .* index 1"
+    ):
+        crop_masks(np.ones((2, 9, 9)), boxes, 4)
+
+
+def test_many_boxes_crop_as_each_one_does():
+    random = np.random.default_rng(0)
+    masks = random.random((70, 40, 50)) > 0.5
+    boxes = np.sort(random.uniform(-20, 70, (70, 2, 2)), axis=1).reshape(70, 4)
+    crops = crop_masks(masks, boxes, 19)
+    for mask, box, crop in zip(masks, boxes, crops, strict=True):
+        np.testing.assert_array_equal(crop_masks(mask[None], box[None], 19)[0], crop)
+
+
+@given(scenes(), st.sampled_from([1, 7, 28, 31]))
+def test_crops_of_rles_of_all_kinds_equal_those_of_masks(scene, size):
+    masks, boxes = scene
+    rles = masks_to_rle(masks)
+    rles[1]["counts"] = rles[1]["counts"].encode()
+    rles[2]["counts"] = runs_of(masks[2])
+    crops = crop_masks(rles, boxes, size)
+    assert isinstance(crops, np.ndarray)
+    np.testing.assert_array_equal(crops, crop_masks(masks, boxes, size))
+    np.testing.assert_array_equal(crop_masks(tuple(rles), torch.tensor(boxes), size), crops)
+
+
+def runs_of(mask):
+    """Uncompressed counts, with empty runs between."""
+    runs = []
+    for is_mask in mask.T.reshape(-1).tolist():
+        runs += [0, 1] if is_mask else [1, 0]
+    return runs
+
+
+def test_crops_of_polygons_equal_those_of_their_masks():
+    parts = [
+        [[3.3, 4, 30, 6.5, 20, 33.1], [40, 1, 55, 1, 55, 20, 40, 25]],
+        [np.array([[10, 5], [12.5, 44], [1, 40]])],
+    ]
+    rles = [polygons_to_rle(polygons, (50, 60)) for polygons in parts]
+    boxes = np.array([[3, 1, 55, 33.1], [-2.5, 4, 12.5, 46]])
+    crops = crop_masks([parts[0], rles[1]], boxes, 28, image_size=(50, 60))
+    np.testing.assert_array_equal(crops, crop_masks(rle_to_masks(rles), boxes, 28))
+    np.testing.assert_array_equal(crop_masks(parts, boxes, 28, (50, 60)), crops)
+
+
+def test_only_the_columns_of_a_box_are_decoded():
+    rle = {"size": [2**20, 2**20], "counts": [2**19 + 2**20, 2**19, 2**40 - 2**21]}
+    crop = crop_masks([rle], np.array([[0, 2**19 - 2, 4, 2**19 + 2]], np.float32), 4)
+    np.testing.assert_array_equal(crop, [[[False] * 4] * 2 + [[False, True, False, False]] * 2])
+
+
+def test_no_segmentations_give_no_masks():
+    assert crop_masks([], np.zeros((0, 4)), 5).shape == (0, 5, 5)
+
+
+@pytest.mark.parametrize(
+    ("masks", "image_size", "message"),
+    [
+        ([[[1, 1, 4, 1, 4, 3]]], None, "image_size must be (height, width) for polygons, got None"),
+        ([None], None, "image_size must be (height, width) for polygons, got None"),
+        ([{"size": [2, 3]}], None, 'rle 0 must be {"size": [height, width], "counts"'),
+        ([{"size": [2, 3], "counts": [6]}], (3, 2), "rle 0 must have the size [3, 2] of all, got"),
+        (
+            [{"size": [2, 3], "counts": [6]}, {"size": [3, 2], "counts": [6]}],
+            None,
+            "rle 1 must have the size [2, 3] of all, got [3, 2]",
+        ),
+        (
+            [{"size": [2, 3], "counts": [6]}, {"size": [2, 3], "counts": [5]}],
+            None,
+            "counts of rle 1 must be lengths that add up to 2 * 3 = 6, got a sum of 5",
+        ),
+        ([{"size": [2, 3], "counts": [6]}, [[1, 2]]], None, "masks[1][0] must be [x0, y0, x1, y1"),
+        ([{"size": [2, 3], "counts": [6]}, None], None, "masks[1] must be a list of at least one"),
+        (np.zeros((1, 2, 3)), (3, 2), "masks must have the image_size (3, 2), got (2, 3)"),
+        ([{"size": [2, 3], "counts": [6]}] * 2, (2, 0), "image_size width must be a positive"),
+        ([{"size": [2, 3], "counts": [6]}] * 3, None, "boxes must be [instances, 4] with one box"),
+    ],
+)
+def test_segmentations_that_are_broken_are_refused_with_their_index(masks, image_size, message):
+    boxes = np.full((min(len(masks), 2), 4), -5.0)  # outside, where nothing would be read
+    with pytest.raises(ValueError, match=re.escape(message)):
+        crop_masks(masks, boxes, 4, image_size)
+
+
+@pytest.mark.parametrize("frame", [crop_masks, paste_masks])
+def test_arrays_of_a_library_that_cannot_be_filled_are_refused(frame):
+    class Immutable:
+        def __array_namespace__(self):
+            return re
+
+    with pytest.raises(TypeError, match="masks must be a NumPy array or a torch tensor, got Imm"):
+        frame(Immutable(), np.zeros((1, 4)), 4 if frame is crop_masks else (4, 4))
 
 
 @given(scenes(), st.sampled_from([1, 2, 7, 28, 32]), st.integers(0, 2**32 - 1))

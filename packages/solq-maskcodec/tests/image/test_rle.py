@@ -10,6 +10,12 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco
 
 from solq_maskcodec import masks_to_rle, rle_to_masks
+from solq_maskcodec.image.rle import (
+    box_of_counts,
+    columns_of_counts,
+    counts_of_rle,
+    counts_of_window,
+)
 
 
 def coco_strings(masks):
@@ -128,5 +134,72 @@ def test_an_rle_without_size_or_counts_is_refused(rle):
 
 
 def test_rles_of_two_sizes_are_refused():
-    with pytest.raises(ValueError, match=re.escape("got [2, 3] at index 0 and [3, 2] at index 1")):
+    message = "rle 1 must have the size [2, 3] of all, got [3, 2]"
+    with pytest.raises(ValueError, match=re.escape(message)):
         rle_to_masks([{"size": [2, 3], "counts": [6]}, {"size": [3, 2], "counts": [6]}])
+
+
+@pytest.mark.parametrize("counts", ["23", [2, 3], [2**62] * 4, "oo?" * 50])
+def test_nothing_of_a_broken_mask_s_size_is_allocated(counts):
+    with pytest.raises(ValueError, match="counts of rle 0 must be lengths that add up to"):
+        rle_to_masks([{"size": [2**20, 2**20], "counts": counts}])
+
+
+@pytest.mark.parametrize("side", [2**60, float("inf"), -1])
+def test_a_size_that_no_mask_has_is_refused(side):
+    with pytest.raises(ValueError, match="rle 0 must be"):
+        rle_to_masks([{"size": [side, 2], "counts": [6]}])
+
+
+def test_a_sum_that_wraps_around_to_the_right_number_is_refused():
+    counts = [2**62, 2**62, 2**62, 2**62 + 6]
+    with pytest.raises(ValueError, match=f"got a sum of {2**64 + 6}"):
+        rle_to_masks([{"size": [2, 3], "counts": counts}])
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 9), max_size=30))
+def test_runs_without_pixels_are_skipped(seed, runs):
+    height = int(np.random.default_rng(seed).integers(1, 6))
+    runs.append(-sum(runs) % height)
+    rle = {"size": [height, sum(runs) // height], "counts": runs}
+    decoded = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(-1, height).T
+    np.testing.assert_array_equal(rle_to_masks([rle])[0], decoded)
+
+
+@given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=12)), st.data())
+def test_columns_of_counts_are_a_slice_of_the_mask(mask, data):
+    width = mask.shape[1]
+    start = data.draw(st.integers(0, width))
+    columns = slice(start, data.draw(st.integers(start, width)))
+    counts = counts_of_rle(masks_to_rle(mask[None])[0], 0, mask.shape)
+    np.testing.assert_array_equal(columns_of_counts(counts, len(mask), columns), mask[:, columns].T)
+
+
+@given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=12)))
+def test_a_box_of_counts_is_the_smallest_around_the_pixels(mask):
+    rle = masks_to_rle(mask[None])[0]
+    x0, y0, x1, y1 = box_of_counts(counts_of_rle(rle, 0, mask.shape), len(mask))
+    assert [x0, y0, x1 - x0, y1 - y0] == pixel_box(mask)
+    assert bool(mask.any()) == (x1 > x0)
+
+
+def pixel_box(mask):
+    rows, columns = np.nonzero(mask)
+    if len(rows) == 0:
+        return [0, 0, 0, 0]
+    x, y = columns.min(), rows.min()
+    return [x, y, columns.max() + 1 - x, rows.max() + 1 - y]
+
+
+@given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=9)), st.data())
+def test_counts_of_a_window_are_those_of_the_mask_around_it(window, data):
+    top, left, below, right = (data.draw(st.integers(0, 3)) for _ in range(4))
+    mask = np.pad(window, [(top, below), (left, right)])
+    counts = counts_of_window(window, (left, top), mask.shape)
+    np.testing.assert_array_equal(counts, counts_of_rle(masks_to_rle(mask[None])[0], 0, mask.shape))
+
+
+@pytest.mark.parametrize("corner", [(-1, 0), (0, -1), (3, 0), (0, 4)])
+def test_a_window_that_reaches_outside_is_refused(corner):
+    with pytest.raises(ValueError, match=r"window must lie in the image \(5, 4\), got \(2, 2\) at"):
+        counts_of_window(np.ones((2, 2), bool), corner, (5, 4))

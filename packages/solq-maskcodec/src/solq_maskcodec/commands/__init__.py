@@ -1,0 +1,1 @@
+"""The commands of `solq-maskcodec`, one a file; they need the extra `cli`."""
