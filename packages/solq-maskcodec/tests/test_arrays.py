@@ -251,6 +251,7 @@ def test_chunks_of_a_graph_carry_its_gradient():
 
 def test_memory_of_chunks_is_that_of_the_result():
     batch = np.zeros((1000, 1000), np.bool_)
+    in_chunks(np.asarray, batch, 10)
     tracemalloc.start()
     in_chunks(lambda chunk: (chunk.astype(np.float64) + 1).sum(1), batch, 10)
     peak = tracemalloc.get_traced_memory()[1]

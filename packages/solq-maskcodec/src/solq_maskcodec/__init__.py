@@ -1,8 +1,12 @@
 """Instance masks as short vectors, and the way between box and image."""
 
+from .codecs.dct_codec import DCTMaskCodec as DCTMaskCodec
 from .codecs.fourier_codec import EllipticFourierCodec as EllipticFourierCodec
 from .codecs.pca_codec import PCAMaskCodec as PCAMaskCodec
-from .dct_codec import DCTMaskCodec as DCTMaskCodec
+from .codecs.symmetry import flip_horizontal as flip_horizontal
+from .codecs.symmetry import flip_vertical as flip_vertical
+from .codecs.symmetry import transpose as transpose
+from .codecs.zigzag import zigzag_order as zigzag_order
 from .image.adapters import from_coco as from_coco
 from .image.adapters import from_sam as from_sam
 from .image.adapters import from_supervision as from_supervision
@@ -23,10 +27,6 @@ from .protocol import MaskCodec as MaskCodec
 from .protocol import Threshold as Threshold
 from .quality import MaskQuality as MaskQuality
 from .quality import mask_quality as mask_quality
-from .symmetry import flip_horizontal as flip_horizontal
-from .symmetry import flip_vertical as flip_vertical
-from .symmetry import transpose as transpose
-from .zigzag import zigzag_order as zigzag_order
 
 __version__: str
 

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+from solq_maskcodec.codecs.dct_codec import DCTMaskCodec
 from solq_maskcodec.codecs.pca_codec import PCAMaskCodec
-from solq_maskcodec.dct_codec import DCTMaskCodec
 from solq_maskcodec.image.frames import paste_masks
 from solq_maskcodec.image.rle import masks_to_rle
 from solq_maskcodec.overlap import intersection_over_union

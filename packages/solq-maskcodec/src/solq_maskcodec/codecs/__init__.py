@@ -1,0 +1,1 @@
+"""Masks → vectors → masks: DCT, principal components, outlines."""

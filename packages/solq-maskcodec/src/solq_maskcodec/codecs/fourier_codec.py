@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from ..arrays import Array, array_namespace, as_float, constant, to_numpy
 from ..image.boxed_rle import steps_of_batch
 from ..protocol import OWN, MaskCodec, Threshold
-from ..threshold import checked_threshold, foreground
 from ..validate import positive_integer, vectors_of_codec
 from .contour import largest_outline, pixels_inside
+from .threshold import checked_threshold, foreground
 
 
 @dataclass(frozen=True)

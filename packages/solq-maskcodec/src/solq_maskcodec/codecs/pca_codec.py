@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from ..arrays import Array, Table, array_namespace, as_float, in_chunks
 from ..protocol import OWN, MaskCodec, Threshold
-from ..threshold import checked_threshold, foreground
 from ..validate import positive_integer, vectors_of_codec
 from .log_odds import from_log_odds, log_odds
 from .pca_file import Settings, read_components, write_components
 from .pca_fit import PrincipalComponents, principal_components
 from .resample import resampled
+from .threshold import checked_threshold, foreground
 
 # The components of 256 numbers of 128x128 take 16 MiB and are read once for a chunk. A mask takes a
 # third less time in chunks of 64 than in chunks of 16.

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from ..atomic import atomic_file
+from ..codecs.dct_codec import DCTMaskCodec
 from ..dataset.annotations import read_annotations
 from ..dataset.encoded_dataset import encode_dataset
 from ..dataset.vector_file import read_vectors, write_vectors
-from ..dct_codec import DCTMaskCodec
 from .arguments import check_output, parse_rounds, parse_threshold
 from .terminal import Terminal
 

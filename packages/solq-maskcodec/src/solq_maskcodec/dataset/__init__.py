@@ -1,0 +1,1 @@
+"""Annotation files → how much of their objects codecs keep."""

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..codecs.dct_codec import DCTMaskCodec
 from ..codecs.fourier_codec import EllipticFourierCodec
 from ..codecs.pca_codec import PCAMaskCodec
-from ..dct_codec import DCTMaskCodec
 from ..image.frames import crop_masks
 from ..protocol import MaskCodec
 from .annotations import AnnotatedImage, AnnotationFile

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dct_codec import DCTMaskCodec
+from ..codecs.dct_codec import DCTMaskCodec
 from ..image.frames import crop_masks
 from .annotations import AnnotationFile
 

@@ -17,9 +17,9 @@ from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from ..atomic import atomic_file
-from ..dct_codec import DCTMaskCodec
+from ..codecs.dct_codec import DCTMaskCodec
+from ..codecs.zigzag import zigzag_corner
 from ..overlap import intersection_over_union
-from ..zigzag import zigzag_corner
 from .comparison import ComparedCodec, Comparison
 
 FORMATS = (".png", ".svg", ".pdf")

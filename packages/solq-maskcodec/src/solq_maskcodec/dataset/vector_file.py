@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..atomic import atomic_file
-from ..dct_codec import DCTMaskCodec
+from ..codecs.dct_codec import DCTMaskCodec
 from ..packing import pack, unpack
 from ..validate import checked_boxes
 from .encoded_dataset import EncodedDataset

@@ -1,0 +1,1 @@
+"""Image frame ↔ box frame, and run lengths."""

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from solq_maskcodec import zigzag_order
-from solq_maskcodec.zigzag import zigzag_corner
+from solq_maskcodec.codecs.zigzag import zigzag_corner
 
 
 def test_order_of_three_by_three_is_that_of_jpeg():

@@ -4,7 +4,7 @@ import torch
 
 from solq_maskcodec import DCTMaskCodec
 from solq_maskcodec.arrays import to_numpy
-from solq_maskcodec.threshold import _isodata, checked_threshold, foreground
+from solq_maskcodec.codecs.threshold import _isodata, checked_threshold, foreground
 
 _CODEC = DCTMaskCodec()
 _SIZES = [(1, 8), (20, 7), (64, 28), (256, 128)]

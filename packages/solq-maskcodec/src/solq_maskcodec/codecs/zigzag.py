@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .validate import positive_integer
+from ..validate import positive_integer
 
 
 def zigzag_order(size: int) -> NDArray[np.int64]:

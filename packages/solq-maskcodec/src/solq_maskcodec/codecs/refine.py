@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Table, array_namespace
+from ..arrays import Table, array_namespace
+from ..overlap import intersection_over_union
 from .dct import CornerTransform
-from .overlap import intersection_over_union
 
 # Foreground is asked to be at least 1 - _MARGIN and background at most _MARGIN. After ten rounds,
 # 297 real masks have a mean IoU of 0.982, 0.983, 0.983 with margins of 0, 0.3, 0.4 (plain 0.969);

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import array_namespace, cast, constant, extremes, is_on_host, reshape, to_numpy
-from .validate import number_or_none
+from ..arrays import array_namespace, cast, constant, extremes, is_on_host, reshape, to_numpy
+from ..validate import number_or_none
 
 RULES = ("isodata", "midrange")
 

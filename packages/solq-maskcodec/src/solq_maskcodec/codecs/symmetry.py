@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import Array, constant, take
+from ..arrays import Array, constant, take
+from ..validate import vectors_of_codec
 from .dct_codec import DCTMaskCodec
-from .validate import vectors_of_codec
 from .zigzag import zigzag_corner, zigzag_order
 
 # A cosine is even about the middle of the box for even frequencies and odd for odd ones, so a flip

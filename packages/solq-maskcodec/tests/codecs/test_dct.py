@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.fft import dct, dctn, idctn
 
-from solq_maskcodec.dct import CornerTransform, corner_transform, cosines
-from solq_maskcodec.zigzag import zigzag_order
+from solq_maskcodec.codecs.dct import CornerTransform, corner_transform, cosines
+from solq_maskcodec.codecs.zigzag import zigzag_order
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 28, 128])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import Table, addable, as_float, concat, flip, reshape, take, zeros
+from ..arrays import Table, addable, as_float, concat, flip, reshape, take, zeros
 from .zigzag import zigzag_corner
 
 # The widths that BLAS kernels work in: 24 rows take 0.8 of the time of 23, 12 half that of 11.
