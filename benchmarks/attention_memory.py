@@ -1,17 +1,12 @@
 """The memory that a call needs beside its inputs and results: its peak, and what it keeps."""
 
-import ctypes
 import gc
-import platform
-import re
 from dataclasses import replace
-from pathlib import Path
 
+import process_memory
 import torch
 from attention_cases import DIRECTIONS, Case, Direction, Inputs, make_inputs
 from attention_peers import Implementation, implementations
-
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 Bytes = dict[str, int]
 
@@ -28,7 +23,7 @@ def measure_memory(
     does for the first time. So this wants a process of its own, and Linux; elsewhere it is empty.
     """
     present = implementations(device, dtype)
-    if device == "cpu" and platform.system() != "Linux":
+    if device == "cpu" and not process_memory.is_measurable():
         return {each.name: {direction: {} for direction in DIRECTIONS} for each in present}
     torch.set_num_threads(threads)
     warm_up = make_inputs(replace(case, image_size=(400, 544), queries=100), "local", dtype, device)
@@ -64,23 +59,14 @@ def rises(implementation: Implementation, inputs: Inputs) -> dict[Direction, Byt
 
 def settle(device: str) -> int:
     """Bytes in use, all that is free given back; `peak` begins here."""
+    if device != "cuda":
+        return process_memory.settle()
     gc.collect()
-    if device == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
-    ctypes.CDLL(None).malloc_trim(0)
-    CLEAR.write_text("5", encoding="ascii")  # the high-water mark falls to what is resident now
-    return resident("VmRSS")
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.memory_allocated()
 
 
 def peak(device: str) -> int:
     """The most bytes in use since `settle`."""
-    return torch.cuda.max_memory_allocated() if device == "cuda" else resident("VmHWM")
-
-
-def resident(field: str) -> int:
-    """Bytes that are resident, now (VmRSS) or at most (VmHWM)."""
-    match = re.search(rf"^{field}:\s+(\d+) kB$", STATUS.read_text(encoding="ascii"), re.MULTILINE)
-    assert match
-    return int(match[1]) * 1024
+    return torch.cuda.max_memory_allocated() if device == "cuda" else process_memory.peak()
