@@ -60,6 +60,14 @@ def test_tensors_are_decoded_too(vectors_with_boxes):
     assert codec.decode_to_rle(*tensors, IMAGE_SIZE) == expected
 
 
+def test_every_library_gives_the_same_strings(vectors_with_boxes, to_library):
+    codec, vectors, boxes = vectors_with_boxes
+    found = codec.decode_to_rle(to_library(vectors), to_library(boxes), IMAGE_SIZE, 0.5)
+    expected = codec.decode_to_rle(vectors, boxes, IMAGE_SIZE, 0.5)
+    # Other orders of the same sums turn single pixels.
+    assert sum(one != other for one, other in zip(found, expected, strict=True)) <= 3
+
+
 def test_published_vectors_give_the_published_strings(published):
     codec = DCTMaskCodec(threshold="midrange")
     # The published code decodes in float64.

@@ -138,3 +138,12 @@ def test_memory_does_not_grow_with_the_number_of_masks(blobs):
 
     results = 3 * 8 * 2 * (10_000 - 2_000)  # three float64, once in parts and once together
     assert peak(10_000) < peak(2_000) + 2 * results
+
+
+def test_every_library_gives_the_same_quality(blobs, to_library):
+    codec = DCTMaskCodec(64, 32, threshold=0.5)
+    masks = blobs(5, 32)
+    found = mask_quality(codec, to_library(masks), refine=2)
+    expected = mask_quality(codec, masks, refine=2)
+    np.testing.assert_allclose(np.asarray(found.iou), expected.iou, atol=0.01)
+    np.testing.assert_allclose(np.asarray(found.boundary_iou), expected.boundary_iou, atol=0.05)

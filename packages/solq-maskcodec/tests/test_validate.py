@@ -3,7 +3,12 @@ import re
 import numpy as np
 import pytest
 
-from solq_maskcodec.validate import masks_with_boxes, number_or_none, positive_integer
+from solq_maskcodec.validate import (
+    masks_of_codec,
+    masks_with_boxes,
+    number_or_none,
+    positive_integer,
+)
 
 
 @pytest.mark.parametrize("value", [1, np.int64(7), True])
@@ -62,3 +67,11 @@ def test_boxes_that_are_not_finite_are_refused_with_their_index(broken):
 def test_boxes_that_are_no_numbers_are_refused():
     with pytest.raises(ValueError, match="boxes must hold numbers, got dtype bool"):
         masks_with_boxes(np.zeros((2, 3, 3)), np.zeros((2, 4), bool))
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 5), (2, 5, 4), (0, 5, 5, 4)])
+def test_masks_of_another_size_are_refused(shape):
+    masks_of_codec(np.zeros((2, 3, 4, 4)), 4)
+    message = f"masks must be [..., 4, 4], got shape {shape}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        masks_of_codec(np.zeros(shape), 4)

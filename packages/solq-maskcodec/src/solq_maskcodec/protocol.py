@@ -69,7 +69,8 @@ class MaskCodec(Protocol):
             raise ValueError(msg)
         vectors_and_boxes(vectors, boxes, self.num_coefficients)
         rles: list[dict[str, Any]] = []
-        for step in steps_of_batch(len(vectors), self.mask_size):
-            masks = self.decode(vectors[step], threshold)
-            rles += boxed_masks_to_rle(masks, boxes[step], image_size, num_threads=num_threads)
+        for step in steps_of_batch(vectors.shape[0], self.mask_size):
+            masks = self.decode(vectors[step, ...], threshold)
+            part = boxes[step, ...]
+            rles += boxed_masks_to_rle(masks, part, image_size, num_threads=num_threads)
         return rles

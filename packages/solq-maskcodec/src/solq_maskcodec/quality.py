@@ -6,11 +6,11 @@ import inspect
 from dataclasses import dataclass
 from typing import Any, Generic
 
-from .arrays import Array, array_namespace, concat, reshape
+from .arrays import Array, as_float, concat, reshape
 from .image.boxed_rle import steps_of_batch
 from .overlap import inner_boundary, intersection_over_union
 from .protocol import OWN, MaskCodec, Threshold
-from .validate import natural_number
+from .validate import masks_of_codec, natural_number
 
 # Boundary IoU looks at the pixels within 2 % of the diagonal (Cheng et al., CVPR 2021).
 _BOUNDARY_SHARE = 0.02
@@ -40,19 +40,17 @@ def mask_quality(
     it, `threshold` to `decode`: the vectors of `refine` rounds want `threshold=0.5`. Masks go
     through some at a time, so memory does not grow with their number.
     """
-    array_namespace(masks=masks)
     check_threshold(codec, threshold)
     size = codec.mask_size
-    if masks.ndim < 2 or tuple(masks.shape[-2:]) != (size, size):
-        msg = f"masks must be [..., {size}, {size}], got shape {tuple(masks.shape)}"
-        raise ValueError(msg)
+    masks_of_codec(masks, size)
     leading = tuple(masks.shape[:-2])
     batch = reshape(masks, (-1, size, size))
     parts = []
     # A batch of none still tells which dtype the results have.
     for step in steps_of_batch(max(batch.shape[0], 1), size):
-        vectors = encode(codec, batch[step], refine)
-        parts.append(overlaps(codec.decode(vectors, threshold), batch[step] >= 0.5))
+        part = batch[step, ...]
+        decoded = codec.decode(encode(codec, part, refine), threshold)
+        parts.append(overlaps(decoded, as_float("masks", part) >= 0.5))
     iou, two_class_iou, boundary_iou = (
         reshape(concat([*values]), leading) for values in zip(*parts, strict=True)
     )

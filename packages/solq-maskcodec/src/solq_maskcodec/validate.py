@@ -36,6 +36,14 @@ def natural_number(name: str, value: Any) -> int:
     return number
 
 
+def masks_of_codec(masks: Any, mask_size: int) -> None:
+    """Raises unless the masks are [..., mask_size, mask_size]."""
+    array_namespace(masks=masks)
+    if masks.ndim < 2 or tuple(masks.shape[-2:]) != (mask_size, mask_size):
+        msg = f"masks must be [..., {mask_size}, {mask_size}], got shape {tuple(masks.shape)}"
+        raise ValueError(msg)
+
+
 def vectors_of_codec(vectors: Any, num_coefficients: int) -> None:
     """Raises unless the vectors are [..., num_coefficients]."""
     array_namespace(vectors=vectors)

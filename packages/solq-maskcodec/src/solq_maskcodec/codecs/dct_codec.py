@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
-from ..arrays import Array, array_namespace, as_float, in_chunks, in_placed_chunks, reshape
+from ..arrays import Array, as_float, in_chunks, in_placed_chunks, reshape
 from ..protocol import OWN, MaskCodec, Threshold
-from ..validate import natural_number, positive_integer, vectors_of_codec
+from ..validate import masks_of_codec, natural_number, positive_integer, vectors_of_codec
 from .dct import CornerTransform, corner_transform
 from .refine import refined
 from .threshold import checked_threshold, foreground
@@ -70,12 +70,9 @@ class DCTMaskCodec(MaskCodec):
         least 0.5 is foreground (NaN is not), before and after: to be decoded with `threshold=0.5`.
         Never worse there than the plain vector; neither linear nor differentiable. See `refine.py`.
         """
-        array_namespace(masks=masks)
         rounds = natural_number("refine", refine)
         size = self.mask_size
-        if masks.ndim < 2 or tuple(masks.shape[-2:]) != (size, size):
-            msg = f"masks must be [..., {size}, {size}], got shape {tuple(masks.shape)}"
-            raise ValueError(msg)
+        masks_of_codec(masks, size)
         transform = self._transform
 
         def encode_chunk(chunk: Any) -> Any:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..arrays import Array, array_namespace, as_float, constant, to_numpy
 from ..image.boxed_rle import steps_of_batch
 from ..protocol import OWN, MaskCodec, Threshold
-from ..validate import positive_integer, vectors_of_codec
+from ..validate import masks_of_codec, positive_integer, vectors_of_codec
 from .contour import largest_outline, pixels_inside
 from .threshold import checked_threshold, foreground
 
@@ -63,9 +63,7 @@ class EllipticFourierCodec(MaskCodec):
         """
         xp = array_namespace(masks=masks)
         size = self.mask_size
-        if masks.ndim < 2 or tuple(masks.shape[-2:]) != (size, size):
-            msg = f"masks must be [..., {size}, {size}], got shape {tuple(masks.shape)}"
-            raise ValueError(msg)
+        masks_of_codec(masks, size)
         analysis = _pyefd()
         like = as_float("masks", xp.reshape(masks, (-1,))[:0])
         batch = to_numpy(masks).reshape(-1, size, size)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..arrays import Array, Table, array_namespace, as_float, in_chunks
 from ..protocol import OWN, MaskCodec, Threshold
-from ..validate import positive_integer, vectors_of_codec
+from ..validate import masks_of_codec, positive_integer, vectors_of_codec
 from .log_odds import from_log_odds, log_odds
 from .pca_file import Settings, read_components, write_components
 from .pca_fit import PrincipalComponents, principal_components
@@ -154,9 +154,7 @@ class PCAMaskCodec(MaskCodec):
         """
         xp = array_namespace(masks=masks)
         size = self.mask_size
-        if masks.ndim < 2 or tuple(masks.shape[-2:]) != (size, size):
-            msg = f"masks must be [..., {size}, {size}], got shape {tuple(masks.shape)}"
-            raise ValueError(msg)
+        masks_of_codec(masks, size)
 
         def encode_chunk(chunk: Any) -> Any:
             values = as_float("masks", chunk)

@@ -26,7 +26,7 @@ def steps_of_batch(count: int, mask_size: int) -> Iterator[slice]:
     """Slices of a batch that together are all of it, each small enough for a step."""
     step = max(_PIXELS_PER_STEP // mask_size**2, 1)
     for start in range(0, count, step):
-        yield slice(start, start + step)
+        yield slice(start, min(start + step, count))
 
 
 def boxed_masks_to_rle(
