@@ -203,7 +203,13 @@ def cpp_sources() -> list[str]:
 @nox.session
 def types(session: nox.Session) -> None:
     """mypy, strict, on the sources of every package."""
-    install(session, *editable(projects()), *tool_group("types"))
+    extras = [
+        requirement
+        for project in projects().values()
+        for requirements in project.get("optional-dependencies", {}).values()
+        for requirement in requirements
+    ]
+    install(session, *editable(projects()), *tool_group("types"), *extras)
     session.run("mypy", *[f"packages/{name}/src" for name in projects()])
 
 
