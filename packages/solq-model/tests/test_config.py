@@ -25,6 +25,19 @@ from solq_model import ModelConfig, presets
         ({"dropout": "0.1"}, r"dropout must be a number, got '0\.1'"),
         ({"dropout": 1.0}, r"dropout must be 0 <= dropout < 1, got 1\.0"),
         ({"dropout": float("nan")}, "dropout must be 0 <= dropout < 1, got nan"),
+        (
+            {"backbone": "swin_t", "drop_path": 1.0},
+            r"drop_path must be 0 <= drop_path < 1, got 1\.0",
+        ),
+        ({"drop_path": 0.2}, r"drop_path must be 0 with resnet50, got 0\.2"),
+        (
+            {"backbone": "swin_t", "dilation": True},
+            "dilation must be false with swin_t, got True",
+        ),
+        (
+            {"backbone": "swin_b", "backbone_norm": "batch"},
+            "backbone_norm must be left at frozen with swin_b, got 'batch'",
+        ),
         ({"proposal_scale": 0.0}, r"proposal_scale must be between 0 and 1, got 0\.0"),
         ({"frozen_stages": 5}, r"frozen_stages must be 0\.\.4, got 5"),
         ({"frozen_stages": -1}, r"frozen_stages must be 0\.\.4, got -1"),
@@ -45,7 +58,7 @@ def test_the_borders_of_what_is_allowed_are_allowed():
     ModelConfig(frozen_stages=4, num_coefficients=64, mask_size=8, hidden_dim=32, num_heads=32)
 
 
-@pytest.mark.parametrize("preset", [presets.r50, presets.r101, presets.tiny])
+@pytest.mark.parametrize("preset", [presets.r50, presets.r101, presets.swin_l, presets.tiny])
 def test_plain_values_and_back_are_the_same_config(preset):
     assert ModelConfig.from_json(asdict(preset())) == preset()
 

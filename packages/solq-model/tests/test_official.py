@@ -3,25 +3,43 @@
 import argparse
 import collections
 import pickle
+import re
 
 import pytest
 import torch
 
 from solq_model import build_model, load_official_checkpoint, load_official_state_dict
-from solq_model.official import official_names
+from solq_model.official import official_constants, official_names
 
 REFINED = {}
 SHARED_HEADS = {"box_refinement": False}
 TWO_STAGE = {"two_stage": True}
 LEARNED_POSITIONS = {"position_embedding": "learned", "num_feature_levels": 1}
+SWIN = {"backbone": "swin_t"}
 CONFIGURATIONS = pytest.mark.parametrize(
     "changes",
-    [REFINED, SHARED_HEADS, TWO_STAGE, LEARNED_POSITIONS],
-    ids=["refined", "shared heads", "two stages", "learned positions"],
+    [REFINED, SHARED_HEADS, TWO_STAGE, LEARNED_POSITIONS, SWIN],
+    ids=["refined", "shared heads", "two stages", "learned positions", "swin"],
 )
 
 ATTENTION = ("sampling_offsets", "attention_weights", "value_proj", "output_proj")
 BLOCK = ("linear1", "linear2")
+
+
+def swin_t_names(outputs):
+    """The names within the published Swin-T, by its module tree."""
+    modules, names = ["patch_embed.proj", "patch_embed.norm"], set()
+    for stage, depth in enumerate((2, 2, 6, 2)):
+        for i in range(depth):
+            block = f"layers.{stage}.blocks.{i}"
+            leaves = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
+            modules += [f"{block}.{leaf}" for leaf in leaves]
+            names |= {f"{block}.attn.relative_position_{leaf}" for leaf in ("bias_table", "index")}
+        if stage < 3:
+            modules.append(f"layers.{stage}.downsample.norm")
+            names.add(f"layers.{stage}.downsample.reduction.weight")
+    modules += [f"norm{stage}" for stage in outputs]
+    return names | {f"{module}.{kind}" for module in modules for kind in ("weight", "bias")}
 
 
 def published_names(config, backbone_names):
@@ -63,11 +81,12 @@ def published_names(config, backbone_names):
 
 def published_state(model):
     """The weights of our model as the published code would have saved them."""
-    return {
+    weights = {
         name: tensor.clone()
         for our_name, tensor in model.state_dict().items()
         for name in official_names(our_name, model.config)
     }
+    return weights | official_constants(model)
 
 
 def write(path, content, **options):
@@ -91,8 +110,11 @@ def test_our_names_map_onto_the_published_module_tree(make_config, changes):
     with torch.device("meta"):
         model = build_model(config)
     mapped = [name for ours in model.state_dict() for name in official_names(ours, config)]
+    mapped += official_constants(model)
     assert len(set(mapped)) == len(mapped)
-    assert set(mapped) == published_names(config, model.backbone.body.state_dict())
+    is_swin = config.backbone == "swin_t"
+    backbone_names = swin_t_names((1, 2, 3)) if is_swin else model.backbone.body.state_dict()
+    assert set(mapped) == published_names(config, backbone_names)
 
 
 @CONFIGURATIONS
@@ -184,6 +206,19 @@ def test_another_class_count_is_named_with_both_shapes(make_model):
     )
     with pytest.raises(ValueError, match=message):
         load_official_state_dict(make_model(), state)
+
+
+def test_a_constant_that_differs_is_named(make_model):
+    model = make_model(**SWIN)
+    state = published_state(model)
+    name = "backbone.0.body.layers.0.blocks.1.attn.relative_position_index"
+    state[name] = state[name] + 1
+    message = rf"1 unequal to the constant that the configuration gives: {re.escape(name)}$"
+    with pytest.raises(ValueError, match=message):
+        load_official_state_dict(model, state)
+    del state[name]
+    with pytest.raises(ValueError, match=rf"1 missing: {re.escape(name)}$"):
+        load_official_state_dict(model, state)
 
 
 def test_refused_weights_leave_the_model_as_it_was(make_model):

@@ -31,7 +31,31 @@ def test_r101_is_r50_with_a_deeper_backbone():
 
 
 @pytest.mark.parametrize(
-    ("preset", "expected"), [(presets.r50, 54_193_660), (presets.r101, 73_133_564)]
+    ("preset", "backbone", "drop_path"),
+    [
+        (presets.swin_t, "swin_t", 0.2),
+        (presets.swin_s, "swin_s", 0.2),
+        (presets.swin_b, "swin_b", 0.3),
+        (presets.swin_l, "swin_l", 0.3),
+    ],
+)
+def test_swin_presets_are_r50_with_another_backbone_trained_from_the_stem_on(
+    preset, backbone, drop_path
+):
+    expected = replace(presets.r50(), backbone=backbone, frozen_stages=0, drop_path=drop_path)
+    assert preset() == expected
+
+
+@pytest.mark.parametrize(
+    ("preset", "expected"),
+    [
+        (presets.r50, 54_193_660),
+        (presets.r101, 73_133_564),
+        (presets.swin_t, 52_975_414),
+        (presets.swin_s, 74_293_318),
+        (presets.swin_b, 113_256_436),
+        (presets.swin_l, 223_622_992),
+    ],
 )
 def test_published_networks_have_the_documented_number_of_parameters(preset, expected):
     assert num_parameters(preset()) == expected

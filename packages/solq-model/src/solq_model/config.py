@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_type_hints
 
-Backbone = Literal["resnet10_w32", "resnet18", "resnet34", "resnet50", "resnet101"]
+Backbone = Literal[
+    "resnet10_w32",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "swin_t",
+    "swin_s",
+    "swin_b",
+    "swin_l",
+]
 Activation = Literal["relu", "gelu", "silu"]
 PositionEmbedding = Literal["sine", "learned"]
 BackboneNorm = Literal["frozen", "batch"]
@@ -26,11 +36,20 @@ class ModelConfig:
     backbone: Backbone = "resnet50"
     """resnet10_w32 is one basic block a stage at half width, for training on a CPU."""
     backbone_norm: BackboneNorm = "frozen"
-    """frozen: constant, for pretrained weights (published); batch: trained from scratch."""
+    """frozen: constant, for pretrained weights (published); batch: trained from scratch.
+
+    Of a ResNet; Swin Transformers have layer norms, which are always trained."""
     frozen_stages: int = 1
-    """Backbone stages that are never trained: 0 none, 1 stem and first stage (published), … 4."""
+    """Backbone stages that are never trained: 0 none, 1 stem and first stage (published), … 4.
+
+    The published Swin Transformers are trained from the stem on (0)."""
     dilation: bool = False
-    """The last backbone stage keeps its resolution and dilates its filters instead (DC5)."""
+    """The last backbone stage keeps its resolution and dilates its filters instead (DC5).
+
+    Of a ResNet."""
+    drop_path: float = 0.0
+    """The rate at which the last block of a Swin Transformer is skipped in training; blocks before
+    it less often, the first never (stochastic depth, arXiv:1603.09382)."""
 
     num_classes: int = 91
     """Class slots. The published COCO weights use the category id itself as the slot."""
@@ -78,8 +97,10 @@ class ModelConfig:
                 _reject(name, "at least 1", value)
         if not 0 <= self.frozen_stages <= 4:
             _reject("frozen_stages", "0..4", self.frozen_stages)
-        if not 0 <= self.dropout < 1:
-            _reject("dropout", "0 <= dropout < 1", self.dropout)
+        for name in ("dropout", "drop_path"):
+            if not 0 <= getattr(self, name) < 1:
+                _reject(name, f"0 <= {name} < 1", getattr(self, name))
+        self._check_backbone()
         if not 0 < self.proposal_scale < 1:
             _reject("proposal_scale", "between 0 and 1", self.proposal_scale)
         if self.hidden_dim % self.num_heads or self.hidden_dim % 32:
@@ -100,6 +121,16 @@ class ModelConfig:
                 "box_refinement to be on (proposals are boxes to refine)",
                 self.two_stage,
             )
+
+    def _check_backbone(self) -> None:
+        if not self.backbone.startswith("swin"):
+            if self.drop_path:
+                _reject("drop_path", f"0 with {self.backbone}", self.drop_path)
+            return
+        if self.dilation:
+            _reject("dilation", f"false with {self.backbone}", self.dilation)
+        if self.backbone_norm != "frozen":
+            _reject("backbone_norm", f"left at frozen with {self.backbone}", self.backbone_norm)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ModelConfig:

@@ -126,10 +126,31 @@ def _head_names(kind: str, layer: int, leaf: str, config: ModelConfig) -> tuple[
     return (*copies, *names)
 
 
+def official_constants(model: SOLQ) -> dict[str, Tensor]:
+    """What published checkpoints hold and we do not, because it follows from the configuration.
+
+    By published name: the buffers that the model does not save.
+    """
+    saved = model.state_dict().keys()
+    return {
+        official_names(name, model.config)[-1]: buffer
+        for name, buffer in model.named_buffers()
+        if name not in saved
+    }
+
+
 def load_official_state_dict(model: SOLQ, state: Mapping[str, Tensor]) -> None:
-    """Load published weights into the model; strict: each tensor of either side has its partner."""
+    """Load published weights into the model; strict: each tensor of either side has its partner.
+
+    Constants of the checkpoint have to equal ours.
+    """
     state = dict(state)
-    missing, wrong, weights = [], [], {}
+    missing, wrong, unequal, weights = [], [], [], {}
+    for name, constant in official_constants(model).items():
+        if name not in state:
+            missing.append(name)
+        elif not torch.equal(state.pop(name).to(constant.device), constant):
+            unequal.append(name)
     for our_name, tensor in model.state_dict().items():
         if our_name.endswith("num_batches_tracked"):
             continue  # torch's batch norm counts batches; the published frozen one does not
@@ -143,17 +164,23 @@ def load_official_state_dict(model: SOLQ, state: Mapping[str, Tensor]) -> None:
             if state[name].shape != tensor.shape:
                 wrong.append(f"{name} {tuple(state[name].shape)}, expected {tuple(tensor.shape)}")
             del state[name]
-    if missing or wrong or state:
-        raise ValueError(_mismatch(model.config, missing, wrong, list(state)))
+    problems = {
+        "missing": missing,
+        "of another shape": wrong,
+        "unequal to the constant that the configuration gives": unequal,
+        "left over": list(state),
+    }
+    if any(problems.values()):
+        raise ValueError(_mismatch(model.config, problems))
     model.load_state_dict(weights, strict=False)
 
 
-def _mismatch(config: ModelConfig, missing: list[str], wrong: list[str], left: list[str]) -> str:
+def _mismatch(config: ModelConfig, problems: dict[str, list[str]]) -> str:
     parts = [
         f"the published weights do not fit this model ({config.backbone}, "
         f"{config.num_classes} class slots, hidden {config.hidden_dim})"
     ]
-    for what, names in (("missing", missing), ("of another shape", wrong), ("left over", left)):
+    for what, names in problems.items():
         if names:
             shown = "; ".join(names[:4]) + ("; …" if len(names) > 4 else "")
             parts.append(f"{len(names)} {what}: {shown}")

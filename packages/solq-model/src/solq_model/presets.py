@@ -15,6 +15,26 @@ def r101() -> ModelConfig:
     return replace(r50(), backbone="resnet101")
 
 
+def swin_t() -> ModelConfig:
+    """SOLQ Swin-T as in the published code: trained from the stem on, with stochastic depth."""
+    return replace(r50(), backbone="swin_t", frozen_stages=0, drop_path=0.2)
+
+
+def swin_s() -> ModelConfig:
+    """SOLQ Swin-S as in the published code."""
+    return replace(swin_t(), backbone="swin_s")
+
+
+def swin_b() -> ModelConfig:
+    """SOLQ Swin-B as in the published code."""
+    return replace(swin_t(), backbone="swin_b", drop_path=0.3)
+
+
+def swin_l() -> ModelConfig:
+    """SOLQ Swin-L as published. Its variant "1536" is this network trained on larger images."""
+    return replace(swin_b(), backbone="swin_l")
+
+
 def tiny() -> ModelConfig:
     """A small two-stage network that trains from scratch on two CPU cores in minutes.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from solq_model import initialize
 from solq_model.attention import DeformableAttention, FeedForward
-from solq_model.backbones import ResNetBackbone
+from solq_model.backbones import ResNetBackbone, SwinBackbone
 from solq_model.categories import Categories
 from solq_model.config import ModelConfig
 from solq_model.decoder import Decoder, DecoderLayer
@@ -36,7 +36,7 @@ class SOLQ(nn.Module):
         self,
         *,
         config: ModelConfig,
-        backbone: ResNetBackbone,
+        backbone: ResNetBackbone | SwinBackbone,
         neck: Neck,
         encoder: Encoder,
         queries: nn.Module,
@@ -140,15 +140,8 @@ class SOLQ(nn.Module):
 
 def build_model(config: ModelConfig) -> SOLQ:
     """The network of a configuration, with fresh weights from torch's global random state."""
-    num_stages = min(config.num_feature_levels, 3)
     hidden_dim = config.hidden_dim
-    backbone = ResNetBackbone(
-        name=config.backbone,
-        norm=config.backbone_norm,
-        frozen_stages=config.frozen_stages,
-        dilation=config.dilation,
-        num_outputs=num_stages,
-    )
+    backbone = _backbone(config, num_outputs=min(config.num_feature_levels, 3))
     sine = config.position_embedding == "sine"
     positions = SinePositions(hidden_dim) if sine else LearnedPositions(hidden_dim)
     model = SOLQ(
@@ -173,6 +166,23 @@ def build_model(config: ModelConfig) -> SOLQ:
     )
     _initialize(model)
     return model
+
+
+def _backbone(config: ModelConfig, num_outputs: int) -> ResNetBackbone | SwinBackbone:
+    if config.backbone.startswith("swin"):
+        return SwinBackbone(
+            name=config.backbone,
+            frozen_stages=config.frozen_stages,
+            drop_path=config.drop_path,
+            num_outputs=num_outputs,
+        )
+    return ResNetBackbone(
+        name=config.backbone,
+        norm=config.backbone_norm,
+        frozen_stages=config.frozen_stages,
+        dilation=config.dilation,
+        num_outputs=num_outputs,
+    )
 
 
 def _is_mixed(config: ModelConfig) -> bool:

@@ -1,3 +1,4 @@
 """Backbones: images → feature maps, finest first."""
 
 from solq_model.backbones.resnet import ResNetBackbone as ResNetBackbone
+from solq_model.backbones.swin import SwinBackbone as SwinBackbone
