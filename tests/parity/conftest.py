@@ -20,12 +20,14 @@ from solq_model import SOLQ, build_model, load_official_state_dict, presets
 from solq_train.data import Target
 
 FIXTURES = Path(__file__).parent / "fixtures"
+NETWORKS = {"r50": presets.r50, "swin_t": presets.swin_t}
 
 
 class Published:
     """One set of published numbers: `numbers` from JSON, arrays, images and targets from npz."""
 
     def __init__(self, name: str) -> None:
+        self.name = name
         with gzip.open(FIXTURES / f"{name}.json.gz", "rt", encoding="utf-8") as file:
             self.numbers: dict[str, Any] = json.load(file)
         self._arrays = np.load(FIXTURES / f"{name}.npz")
@@ -64,6 +66,8 @@ class Published:
 
 def published_tensor(name: str, shape: tuple[int, ...]) -> Tensor:
     """The numbers with which the published network was filled: a function of name and shape."""
+    if name.endswith("relative_position_index"):
+        return relative_position_index()
     seed = np.random.PCG64(zlib.crc32(name.encode()))
     values = np.random.Generator(seed).standard_normal(shape, dtype=np.float32)
     is_norm = "norm" in name or ".bn" in name or "downsample.1" in name
@@ -80,6 +84,18 @@ def published_tensor(name: str, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))
 
 
+def relative_position_index() -> Tensor:
+    """The one constant of the published Swin: 13 * (rows down + 6) + columns to the right + 6."""
+    pixels = list(np.ndindex(7, 7))
+    return torch.tensor([[13 * (y - v + 6) + x - u + 6 for v, u in pixels] for y, x in pixels])
+
+
+@pytest.fixture(scope="session", params=NETWORKS)
+def published(request: pytest.FixtureRequest) -> Published:
+    """The numbers of each network in turn."""
+    return Published(request.param)
+
+
 @pytest.fixture(scope="session")
 def r50() -> Published:
     return Published("r50")
@@ -90,28 +106,35 @@ def trajectory() -> Published:
     return Published("trajectory_r50")
 
 
+def state_of(published: Published) -> dict[str, Tensor]:
+    """Every tensor of the published checkpoint."""
+    return {
+        name: published_tensor(name, tuple(shape)) for name, shape in published.numbers["state"]
+    }
+
+
 @pytest.fixture(scope="session")
-def published_state(r50: Published) -> dict[str, Tensor]:
-    return {name: published_tensor(name, tuple(shape)) for name, shape in r50.numbers["state"]}
+def published_state(published: Published) -> dict[str, Tensor]:
+    return state_of(published)
 
 
 @pytest.fixture
-def model(published_state: dict[str, Tensor]) -> SOLQ:
-    """Our R50 with the published weights, as for evaluation."""
-    model = build_model(presets.r50())
+def model(published: Published, published_state: dict[str, Tensor]) -> SOLQ:
+    """Our network with the published weights, as for evaluation."""
+    model = build_model(NETWORKS[published.name]())
     load_official_state_dict(model, published_state)
     return model.eval()
 
 
 @pytest.fixture
-def training_model(published_state: dict[str, Tensor]) -> SOLQ:
+def training_model(r50: Published) -> SOLQ:
     """As the published trajectory began: no dropout, class biases at the focal prior."""
     model = build_model(replace(presets.r50(), dropout=0.0))
     priors = {
         name: torch.full_like(tensor, -math.log(99))
         if "class_embed" in name and name.endswith("bias")
         else tensor
-        for name, tensor in published_state.items()
+        for name, tensor in state_of(r50).items()
     }
     load_official_state_dict(model, priors)
     return model.train()

@@ -9,50 +9,53 @@ from solq_model import postprocess
 OUTPUT_TOLERANCE = 2e-5
 
 
-def largest_difference(ours: torch.Tensor, published: np.ndarray) -> float:
-    return float(np.abs(ours.numpy() - published).max())
+def largest_difference(ours: torch.Tensor, expected: np.ndarray) -> float:
+    return float(np.abs(ours.numpy() - expected).max())
 
 
-def test_outputs_of_two_images_in_one_padded_batch_equal_the_published_ones(model, r50):
+def test_outputs_of_two_images_in_one_padded_batch_equal_the_published_ones(model, published):
     with torch.no_grad():
-        predictions = model(r50.images())
+        predictions = model(published.images())
     first = predictions.auxiliary[0]
     assert (
-        largest_difference(predictions.logits[:, ::12], r50.array("pred_logits")) < OUTPUT_TOLERANCE
-    )
-    assert largest_difference(predictions.boxes, r50.array("pred_boxes")) < OUTPUT_TOLERANCE
-    assert (
-        largest_difference(predictions.mask_vectors[:, ::12], r50.array("pred_vectors"))
+        largest_difference(predictions.logits[:, ::12], published.array("pred_logits"))
         < OUTPUT_TOLERANCE
     )
-    assert largest_difference(first.logits[:, ::12], r50.array("aux0_logits")) < OUTPUT_TOLERANCE
-    assert largest_difference(first.boxes, r50.array("aux0_boxes")) < OUTPUT_TOLERANCE
+    assert largest_difference(predictions.boxes, published.array("pred_boxes")) < OUTPUT_TOLERANCE
+    assert (
+        largest_difference(predictions.mask_vectors[:, ::12], published.array("pred_vectors"))
+        < OUTPUT_TOLERANCE
+    )
+    assert (
+        largest_difference(first.logits[:, ::12], published.array("aux0_logits")) < OUTPUT_TOLERANCE
+    )
+    assert largest_difference(first.boxes, published.array("aux0_boxes")) < OUTPUT_TOLERANCE
     assert len(predictions.auxiliary) == 5
 
 
-def test_results_equal_the_published_ones(model, r50):
+def test_results_equal_the_published_ones(model, published):
     with torch.no_grad():
-        predictions = model(r50.images())
-    sizes = [tuple(size) for size in r50.numbers["output_sizes"]]
+        predictions = model(published.images())
+    sizes = [tuple(size) for size in published.numbers["output_sizes"]]
     results = postprocess(predictions, sizes, DCTMaskCodec(threshold="midrange"))
     for index, result in enumerate(results):
-        scores = r50.array(f"result{index}_scores")
+        scores = published.array(f"result{index}_scores")
         assert largest_difference(result.scores, scores) < OUTPUT_TOLERANCE
-        assert result.labels.tolist() == r50.array(f"result{index}_labels").tolist()
+        assert result.labels.tolist() == published.array(f"result{index}_labels").tolist()
         # Where neighbours' scores are equal within rounding their order is a matter of chance.
         gaps = np.abs(np.diff(scores, prepend=2, append=-1))
         certain = (gaps[:-1] > 1e-6) & (gaps[1:] > 1e-6)
         assert certain.mean() > 0.8
-        boxes = r50.array(f"result{index}_boxes")[certain]
+        boxes = published.array(f"result{index}_boxes")[certain]
         assert largest_difference(result.boxes[torch.from_numpy(certain)], boxes) < 1e-2
-        published = r50.numbers["result_masks_rle"][index]
-        ours = result.rle()[: len(published)]
-        different = rle_to_masks(ours) != rle_to_masks(published)
+        expected = published.numbers["result_masks_rle"][index]
+        ours = result.rle()[: len(expected)]
+        different = rle_to_masks(ours) != rle_to_masks(expected)
         assert different.mean(axis=(1, 2)).max() <= 1e-4
 
 
-def test_an_image_gives_the_same_result_alone_and_in_a_batch_that_is_invariant(model, r50):
-    images = r50.images()
+def test_an_image_gives_the_same_result_alone_and_in_a_batch_that_is_invariant(model, published):
+    images = published.images()
     with torch.no_grad():
         together = model(images, batch_invariant=True)
         alone = model(images[1:])
