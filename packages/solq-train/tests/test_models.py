@@ -12,7 +12,7 @@ import torch
 from solq_model import ModelConfig, build_model, presets
 from solq_model.official import official_names
 from solq_train.data import find_split
-from solq_train.models import load_published, open_model
+from solq_train.models import load_published, open_model, published_preset
 
 
 @pytest.fixture
@@ -90,3 +90,17 @@ def test_a_model_that_knows_no_category_of_the_data_is_refused(trained, copied_s
 def test_a_folder_that_is_not_there_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match=r"model .*none: expected a folder with model\.json"):
         open_model(tmp_path / "none")
+
+
+@pytest.mark.parametrize("preset", ["r50", "r101", "swin_t", "swin_s", "swin_b", "swin_l"])
+def test_the_backbone_of_a_published_file_is_told_by_names_and_shapes(preset):
+    config = getattr(presets, preset)()
+    with torch.device("meta"):
+        model = build_model(config)
+    state = {
+        name: tensor
+        for ours, tensor in model.state_dict().items()
+        if not ours.endswith("num_batches_tracked")
+        for name in official_names(ours, config)
+    }
+    assert published_preset(state) == config

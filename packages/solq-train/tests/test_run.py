@@ -179,6 +179,34 @@ def test_backbone_weights_come_from_a_file_of_torchvision(small_model, tmp_path)
     assert torch.equal(model.backbone.body.layer4[1].conv2.weight, state["layer4.1.conv2.weight"])
 
 
+@pytest.fixture
+def swin_model(small_model):
+    return build_model(replace(small_model, backbone="swin_t", backbone_norm="frozen"))
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_swin_weights_come_from_files_of_torchvision_and_of_its_authors(
+    swin_model, tmp_path, wrapped
+):
+    state = torchvision.models.swin_t().state_dict()
+    torch.save({"model": state} if wrapped else state, tmp_path / "swin_t.pth")
+    load_backbone(swin_model, str(tmp_path / "swin_t.pth"))
+    ours = swin_model.backbone.body.patch_embed.proj.weight
+    assert torch.equal(ours, state["features.0.0.weight"])
+
+
+def test_weights_that_fit_no_swin_are_refused_by_name(swin_model, tmp_path):
+    torchvision_weights(tmp_path / "resnet18.pth")
+    with pytest.raises(ValueError, match=r"backbone_weights .*resnet18\.pth: state does not fit"):
+        load_backbone(swin_model, str(tmp_path / "resnet18.pth"))
+
+
+def test_a_backbone_that_torchvision_does_not_have_is_told(small_model):
+    model = build_model(small_model)
+    with pytest.raises(ValueError, match="imagenet: torchvision has none of resnet10_w32; name a"):
+        load_backbone(model, "imagenet")
+
+
 @pytest.mark.parametrize("content", [b"", b"not weights"])
 def test_a_broken_file_of_backbone_weights_is_refused_by_name(small_model, tmp_path, content):
     path = tmp_path / "resnet18.pth"

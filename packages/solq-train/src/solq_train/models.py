@@ -11,6 +11,7 @@ from torch import Tensor
 from solq_model import (
     SOLQ,
     Categories,
+    ModelConfig,
     build_model,
     load_official_checkpoint,
     load_official_state_dict,
@@ -31,14 +32,25 @@ def open_model(path: Path, annotations: Path | None = None) -> SOLQ:
             _check_categories(model, path, annotations)
         return model
     state = load_official_checkpoint(path)
-    deep = any(name.startswith("backbone.0.body.layer3.22.") for name in state)
-    config = presets.r101() if deep else presets.r50()
+    config = published_preset(state)
     num_classes = len(state.get("class_embed.0.bias", ())) or config.num_classes
     model = build_model(replace(config, num_classes=num_classes))
     load_published(model, path, state)
     if annotations is not None:
         model.categories = Categories.by_id(read_coco(annotations).categories)
     return model.eval()
+
+
+def published_preset(state: Mapping[str, Tensor]) -> ModelConfig:
+    """The preset whose backbone the published names and shapes are those of."""
+    body = "backbone.0.body."
+    patches = state.get(f"{body}patch_embed.proj.weight")
+    if patches is None:
+        is_deep = any(name.startswith(f"{body}layer3.22.") for name in state)
+        return presets.r101() if is_deep else presets.r50()
+    is_deep = any(name.startswith(f"{body}layers.2.blocks.17.") for name in state)
+    small = presets.swin_s() if is_deep else presets.swin_t()
+    return {128: presets.swin_b(), 192: presets.swin_l()}.get(len(patches), small)
 
 
 def load_published(model: SOLQ, path: Path, state: Mapping[str, Tensor]) -> None:

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Subset
 
 from solq_maskcodec import MaskCodec
 from solq_model import Categories, build_model, load_official_checkpoint
+from solq_model.backbones import SwinBackbone, load_swin_weights
 from solq_model.predict import codec_of
 from solq_model.preprocess import Preprocessing
 from solq_model.saved import find_model, load_weights
@@ -233,28 +234,47 @@ def _load_initial_weights(model: SOLQ, config: TrainConfig) -> None:
 
 
 def load_backbone(model: SOLQ, source: str) -> None:
-    """Load torchvision's ResNet weights: from a file, or downloaded for "imagenet"."""
-    if source == "imagenet":
-        weights = torchvision.models.get_model_weights(model.config.backbone)["IMAGENET1K_V1"]
-        state = weights.get_state_dict(progress=True, check_hash=True)
-    else:
+    """Load ImageNet weights: torchvision's, downloaded for "imagenet", or from a file.
+
+    For a Swin Transformer the file may be one of those its authors published, too.
+    """
+    state = _backbone_state(model.config.backbone, source)
+    if isinstance(model.backbone, SwinBackbone):
         try:
-            state = torch.load(source, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            msg = f"backbone_weights {source}: not a file of torchvision weights ({error})"
+            load_swin_weights(model.backbone, state.get("model", state))
+        except ValueError as error:
+            msg = f"backbone_weights {source}: {error}"
             raise ValueError(msg) from error
+        return
     body = model.backbone.body
     wanted = {
         name: tensor.shape
         for name, tensor in body.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    found = state if isinstance(state, dict) else {}
-    wrong = [n for n, shape in wanted.items() if getattr(found.get(n), "shape", None) != shape]
+    wrong = [n for n, shape in wanted.items() if getattr(state.get(n), "shape", None) != shape]
     if wrong:
         msg = (
             f"backbone_weights {source}: {len(wrong)} tensors of {model.config.backbone} are "
             f"missing or of another shape: {', '.join(wrong[:4])}"
         )
         raise ValueError(msg)
-    body.load_state_dict({name: found[name] for name in wanted}, strict=False)
+    body.load_state_dict({name: state[name] for name in wanted}, strict=False)
+
+
+def _backbone_state(backbone: str, source: str) -> dict[str, Any]:
+    """The tensors of a file, or those that torchvision offers for "imagenet"."""
+    if source == "imagenet":
+        try:
+            weights = torchvision.models.get_model_weights(backbone)["IMAGENET1K_V1"]
+        except ValueError as error:
+            msg = f"backbone_weights {source}: torchvision has none of {backbone}; name a file"
+            raise ValueError(msg) from error
+        downloaded: dict[str, Any] = weights.get_state_dict(progress=True, check_hash=True)
+        return downloaded
+    try:
+        state = torch.load(source, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        msg = f"backbone_weights {source}: not a file of torchvision weights ({error})"
+        raise ValueError(msg) from error
+    return state if isinstance(state, dict) else {}
