@@ -49,6 +49,8 @@ CASES = (
     Case("tiny", presets.tiny, (128, 128), KERNELS),
     Case("r50", presets.r50, (400, 544), KERNELS),
     Case("r101", presets.r101, (400, 544), KERNELS),
+    Case("swin_t", presets.swin_t, (400, 544), KERNELS),
+    Case("swin_l", presets.swin_l, (400, 544), KERNELS),
     Case("r50", presets.r50, (800, 1088), BEFORE_AND_AFTER),
 )
 
