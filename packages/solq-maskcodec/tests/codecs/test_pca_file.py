@@ -1,5 +1,6 @@
 import contextlib
 import json
+import os
 import re
 
 import numpy as np
@@ -7,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solq_maskcodec.codecs import pca_file
 from solq_maskcodec.codecs.pca_codec import PCAMaskCodec
 
 _HEADER = {
@@ -79,7 +79,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, codec, mo
         msg = "no space left"
         raise OSError(msg)
 
-    monkeypatch.setattr(pca_file.os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="no space left"):
         PCAMaskCodec(*parameters(2)).save(path)
     assert path.read_bytes() == before

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,9 +36,6 @@ def write_components(path: Path, found: PrincipalComponents, settings: Settings)
     arrays = {_HEADER: np.array(header.encode()), **found._asdict()}
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
-        # Without it, a power cut right after the rename can leave an empty file of that name.
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def read_components(path: Path) -> tuple[PrincipalComponents, Settings | None]:
