@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from solq_model import SOLQ
-from solq_train.engine import BAD_BATCH
+from solq_train.failure import FAILURE
 
 # What a run has written before it reads its first image.
 BEFORE_THE_FIRST_STEP = {"config.json"}
@@ -293,14 +293,15 @@ def test_a_truncated_or_foreign_checkpoint(solq, train, shapes, tmp_path, kind):
     assert written(tmp_path / "run") == set()
 
 
-def test_a_checkpoint_to_resume_that_is_truncated(train, shapes, tmp_path):
+def test_a_checkpoint_to_resume_that_is_truncated_with_none_before_it(train, shapes, tmp_path):
     assert train(shapes, "--max-steps", 2).code == 0
     before = written(tmp_path / "run")
     state = tmp_path / "run" / "last" / "training_state.pt"
     state.write_bytes(state.read_bytes()[:500])
     ran = train(shapes, "--resume")
     assert ran.code == 2
-    assert f"checkpoint {state}: not a whole training state of this run" in ran.errors
+    assert f"no checkpoint of {tmp_path / 'run'} can be used: checkpoint {state}" in ran.errors
+    assert "not a whole training state of this run" in ran.errors
     assert written(tmp_path / "run") == before
 
 
@@ -345,11 +346,12 @@ def test_a_data_set_folder_that_cannot_be_written(solq, tmp_path):
 def test_a_loss_that_is_not_finite(train, shapes, tmp_path):
     ran = train(shapes, "--optimizer.learning-rate", "1e30", "--optimizer.clip-norm", "0")
     assert ran.code == 1
-    assert "the loss is not finite at step 1 (loss_" in ran.errors
-    assert str(tmp_path / "run" / BAD_BATCH) in ran.errors
-    batch = torch.load(tmp_path / "run" / BAD_BATCH, weights_only=True)
+    assert "not finite at step 1: loss_" in ran.errors
+    assert str(tmp_path / "run" / FAILURE) in ran.errors
+    batch = torch.load(tmp_path / "run" / FAILURE / "batch.pt", weights_only=True)
     assert len(batch["images"]) == len(batch["targets"]) == 4
-    assert written(tmp_path / "run") == {"config.json", "metrics.jsonl", BAD_BATCH}
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"config.json", "metrics.jsonl", FAILURE}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,16 +12,21 @@ import torch
 from solq_model import SOLQ, build_model
 from solq_model.atomic import previous_of
 from solq_train.checkpoint import (
+    EARLIER,
+    LAST,
     TRAINING_STATE,
     Progress,
+    Resumed,
     has_checkpoint,
     load_checkpoint,
+    load_newest,
     save_checkpoint,
 )
 from solq_train.config import OptimizerConfig
 from solq_train.optim import build_optimizer, build_schedule
 
-PROGRESS = Progress(epoch=3, step=12, seconds=4.5, best=0.25)
+PROGRESS = Progress(step=12, evaluated=9, seconds=4.5, best=0.25)
+ABOUT = {"config": {"seed": 3}, "metrics": {"segm.AP": 0.2}}
 
 
 class Parts:
@@ -35,15 +41,19 @@ class Parts:
 
     def step(self) -> None:
         for parameter in self.model.parameters():
-            parameter.grad = torch.randn_like(parameter)
+            parameter.grad = torch.full_like(parameter, 0.1)
         self.optimizer.step()
         self.schedule.step()
 
-    def save(self, directory: Path, progress: Progress = PROGRESS) -> None:
-        save_checkpoint(directory, self.model, self.optimizer, self.schedule, progress)
+    def save(self, output: Path, progress: Progress = PROGRESS, keep: int = 2) -> None:
+        parts = (self.model, self.optimizer, self.schedule)
+        save_checkpoint(output, *parts, progress, about=ABOUT, keep=keep)
 
     def load(self, directory: Path) -> Progress:
         return load_checkpoint(directory, self.model, self.optimizer, self.schedule)
+
+    def resume(self, output: Path) -> Resumed | None:
+        return load_newest(output, self.model, self.optimizer, self.schedule)
 
     def state(self) -> list[torch.Tensor]:
         moments = [v for s in self.optimizer.state.values() for v in s.values()]
@@ -55,18 +65,22 @@ class Parts:
 def saved(small_model, tmp_path: Path) -> Path:
     parts = Parts(small_model, seed=1)
     parts.step()
-    parts.save(tmp_path / "last")
-    return tmp_path / "last"
+    parts.save(tmp_path)
+    return tmp_path / LAST
 
 
 def test_a_run_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(small_model, tmp_path):
     stayed, came_back = Parts(small_model, seed=1), Parts(small_model, seed=2)
     stayed.step()
-    stayed.save(tmp_path / "last")
+    stayed.save(tmp_path)
     stayed.step()
-    torch.manual_seed(99)  # as a new process would be somewhere else
-    assert came_back.load(tmp_path / "last") == PROGRESS
-    came_back.step()  # draws gradients from the random state that the checkpoint brought back
+    resumed = came_back.resume(tmp_path)
+    assert resumed is not None
+    assert resumed.progress == PROGRESS
+    assert resumed.card["config"] == ABOUT["config"]
+    assert resumed.card["metrics"] == ABOUT["metrics"]
+    assert resumed.skipped == ()
+    came_back.step()
     for ours, theirs in zip(came_back.state(), stayed.state(), strict=True):
         assert torch.equal(ours, theirs)
 
@@ -80,27 +94,73 @@ def test_a_checkpoint_holds_no_code(saved):
     assert content["progress"] == vars(PROGRESS)
 
 
-def test_a_write_that_fails_leaves_the_last_good_one(small_model, saved, monkeypatch):
-    def fill_the_disk(_state, path):
-        path.write_bytes(b"half of it")
+def steps(output: Path) -> list[int]:
+    """The steps of the checkpoints of a run, newest first."""
+    folders = [output / LAST, *sorted((output / EARLIER).glob("*"), reverse=True)]
+    return [json.loads((folder / "training.json").read_text())["step"] for folder in folders]
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_as_many_checkpoints_are_kept_as_asked(small_model, tmp_path, keep):
+    parts = Parts(small_model, seed=1)
+    for step in (1, 2, 2, 3, 4):  # one of them is written twice
+        parts.save(tmp_path, Progress(step=step), keep)
+    assert steps(tmp_path) == [4, 3, 2][:keep]
+
+
+@pytest.mark.parametrize("writer", ["torch.save", "solq_model.saved.save_file", "os.fsync"])
+def test_a_write_that_fails_leaves_the_last_good_one(small_model, saved, monkeypatch, writer):
+    def fill_the_disk(*_):
         raise OSError(28, "No space left on device")
 
     parts = Parts(small_model, seed=3)
-    monkeypatch.setattr(torch, "save", fill_the_disk)
-    with pytest.raises(OSError, match="No space left"):
-        parts.save(saved, Progress(epoch=4))
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, fill_the_disk)
+        with pytest.raises(OSError, match="No space left"):
+            parts.save(saved.parent, Progress(step=15))
     assert parts.load(saved) == PROGRESS
-    assert [path.name for path in saved.parent.iterdir()] == ["last"]
+    assert {path.name for path in saved.parent.iterdir()} <= {LAST, EARLIER}
+    assert steps(saved.parent) == [12]
 
 
 def test_a_process_killed_between_two_renames_leaves_the_last_good_one(small_model, saved):
-    saved.rename(previous_of(saved))
-    assert has_checkpoint(saved)
-    assert Parts(small_model, seed=3).load(saved) == PROGRESS
+    for aside in (previous_of(saved), saved.parent / EARLIER / "step-00000012"):
+        aside.parent.mkdir(exist_ok=True)
+        saved.rename(aside)
+        assert has_checkpoint(saved.parent)
+        resumed = Parts(small_model, seed=3).resume(saved.parent)
+        assert resumed is not None
+        assert resumed.directory == aside
+        aside.rename(saved)
 
 
-def test_without_a_folder_there_is_no_checkpoint(tmp_path):
-    assert not has_checkpoint(tmp_path / "last")
+def test_what_a_killed_process_was_writing_is_deleted(small_model, saved):
+    half = saved.parent / ".last.4711.tmp"
+    half.mkdir()
+    (half / "model.safetensors").write_bytes(b"half")
+    (saved.parent / ".summary.json.4711.tmp").write_text("{")
+    Parts(small_model, seed=3).resume(saved.parent)
+    assert [path.name for path in saved.parent.iterdir()] == [LAST]
+
+
+def test_the_newest_whole_checkpoint_is_found_and_the_damaged_ones_are_named(small_model, tmp_path):
+    parts = Parts(small_model, seed=1)
+    for step in (1, 2, 3):
+        parts.save(tmp_path, Progress(step=step), keep=3)
+    (tmp_path / LAST / TRAINING_STATE).write_bytes(b"half")
+    (tmp_path / EARLIER / "step-00000002" / "training.json").write_text("{")
+    resumed = parts.resume(tmp_path)
+    assert resumed is not None
+    assert resumed.progress.step == 1
+    assert [str(tmp_path / LAST) in resumed.skipped[0], "step-00000002" in resumed.skipped[1]] == [
+        True,
+        True,
+    ]
+
+
+def test_without_a_folder_there_is_no_checkpoint(small_model, tmp_path):
+    assert not has_checkpoint(tmp_path)
+    assert Parts(small_model, seed=1).resume(tmp_path) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"not a file of torch", b"PK\x03\x04 cut off"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,17 +16,12 @@ from safetensors.torch import load_file
 
 from solq_maskcodec import DCTMaskCodec
 from solq_train import engine
+from solq_train.checkpoint import EARLIER, LAST
 from solq_train.data import Split, find_split
-from solq_train.engine import (
-    BAD_BATCH,
-    BEST,
-    LAST,
-    METRICS,
-    NonFiniteLossError,
-    train,
-    train_step,
-)
+from solq_train.engine import BEST, METRICS, changed_settings, forget_after, train, train_step
+from solq_train.failure import FAILURE, NonFiniteError
 from solq_train.run import prepare_run
+from solq_train.stopping import StoppedError
 
 TIMING = {"images_per_second", "train_seconds"}
 
@@ -75,7 +72,7 @@ def test_a_run_leaves_its_weights_and_a_line_for_every_step_and_evaluation(
     start, small_config, tmp_path
 ):
     result = start(small_config, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [BEST, LAST, METRICS]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [BEST, EARLIER, LAST, METRICS]
     lines = records(tmp_path)
     assert [(r["step"], "loss" in r) for r in lines] == [
         (1, True),
@@ -85,7 +82,7 @@ def test_a_run_leaves_its_weights_and_a_line_for_every_step_and_evaluation(
         (4, True),
         (4, False),
     ]
-    assert (result.progress.step, result.progress.epoch) == (4, 2)
+    assert (result.progress.step, result.progress.evaluated) == (4, 4)
     assert result.progress.seconds > 0
     assert lines[-1]["segm.AP"] == result.evaluation.metrics.segm.AP
 
@@ -128,10 +125,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
     start(config, tmp_path / "parts", resume=True)
     for folder in (LAST, BEST):
         assert weights(tmp_path / "parts" / folder) == weights(tmp_path / "whole" / folder)
-    # The third step was written before the interruption, and once more after it.
-    again = records(tmp_path / "parts")
-    assert again[:4] == records(tmp_path / "whole")[:4]
-    assert again[4:] == records(tmp_path / "whole")[3:]
+    assert records(tmp_path / "parts") == records(tmp_path / "whole")
 
 
 def test_a_resumed_run_tells_the_time_of_both_parts_apart(start, small_config, tmp_path):
@@ -226,24 +220,26 @@ def test_a_batch_of_empty_images_trains_without_harm(run, tmp_path):
     assert all(torch.isfinite(p).all() for p in run.model.parameters())
 
 
-def test_a_loss_that_is_no_number_keeps_its_batch_for_replay(run, tmp_path):
+def test_a_loss_that_is_no_number_keeps_the_step_and_leaves_the_weights(run, tmp_path):
     batch = next(iter(run.loader))
     batch.images[1][0, 0, 0] = torch.nan
     before = [parameter.detach().clone() for parameter in run.model.parameters()]
     ids = ", ".join(str(target.image_id) for target in batch.targets)
-    expected = rf"not finite at step 7 \(.*loss_ce.*; images {ids}\).*{BAD_BATCH}"
-    with pytest.raises(NonFiniteLossError, match=expected):
+    expected = rf"not finite at step 7: .*loss_ce.* \(images {ids}\).*solq replay .*{FAILURE}"
+    with pytest.raises(NonFiniteError, match=expected):
         train_step(run, batch, 7, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [BAD_BATCH]
-    kept = torch.load(tmp_path / BAD_BATCH, weights_only=True)
-    assert kept["step"] == 7
-    assert set(kept["terms"]) == {"loss_ce", "loss_bbox", "loss_giou", "loss_vector"}
-    for ours, theirs in zip(kept["images"], batch.images, strict=True):
-        assert torch.equal(ours.nan_to_num(), theirs.nan_to_num())
-    for ours, target in zip(kept["targets"], batch.targets, strict=True):
-        assert (ours["image_id"], ours["image_size"]) == (target.image_id, target.image_size)
-        for name in ("boxes", "labels", "masks"):
-            assert torch.equal(ours[name], getattr(target, name))
+    assert [path.name for path in tmp_path.iterdir()] == [FAILURE]
+    assert all(torch.equal(p, b) for p, b in zip(run.model.parameters(), before, strict=True))
+
+
+def test_a_gradient_that_is_no_number_keeps_the_step_and_leaves_the_weights(run, tmp_path):
+    batch = next(iter(run.loader))
+    parameter = run.model.level_embedding
+    parameter.register_hook(lambda gradient: gradient * torch.inf)
+    before = [parameter.detach().clone() for parameter in run.model.parameters()]
+    with pytest.raises(NonFiniteError, match=r"not finite at step 2: gradients"):
+        train_step(run, batch, 2, tmp_path)
+    assert (tmp_path / FAILURE).is_dir()
     assert all(torch.equal(p, b) for p, b in zip(run.model.parameters(), before, strict=True))
 
 
@@ -274,3 +270,87 @@ def test_training_and_evaluation_use_their_own_split(
     train(run, find_split(shapes, "val"), tmp_path, console)
     assert {split.images.name for split in asked} == {"val"}
     assert run.dataset.images.name == "train"
+
+
+def test_a_run_asked_to_stop_saves_after_the_step_and_goes_on_from_there(
+    start, small_config, tmp_path, monkeypatch
+):
+    start(small_config, tmp_path / "whole")
+    real = train_step
+
+    def asked(run, batch, at, output):
+        if at == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(run, batch, at, output)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "train_step", asked)
+        with pytest.raises(StoppedError, match="SIGTERM after step 3 of 4") as stopped:
+            start(small_config, tmp_path / "parts")
+    assert stopped.value.signum == signal.SIGTERM
+    assert json.loads((tmp_path / "parts" / LAST / "training.json").read_text())["step"] == 3
+    start(small_config, tmp_path / "parts", resume=True)
+    assert weights(tmp_path / "parts" / LAST) == weights(tmp_path / "whole" / LAST)
+    assert records(tmp_path / "parts") == records(tmp_path / "whole")
+
+
+def test_a_run_stopped_at_the_end_of_an_epoch_still_evaluates_it(
+    start, small_config, tmp_path, monkeypatch
+):
+    start(small_config, tmp_path / "whole")
+    real = train_step
+
+    def asked(run, batch, at, output):
+        if at == 1:  # the last step of the first epoch
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(run, batch, at, output)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "train_step", asked)
+        with pytest.raises(StoppedError, match="SIGINT after step 2 of 4"):
+            start(small_config, tmp_path / "parts")
+    start(small_config, tmp_path / "parts", resume=True)
+    for folder in (LAST, BEST):
+        assert weights(tmp_path / "parts" / folder) == weights(tmp_path / "whole" / folder)
+    assert records(tmp_path / "parts") == records(tmp_path / "whole")
+
+
+def test_checkpoints_within_an_epoch_are_written_as_often_as_asked(start, small_config, tmp_path):
+    start(replace(small_config, checkpoint_every=1, keep_checkpoints=3), tmp_path)
+    kept = sorted(path.name for path in (tmp_path / "earlier").iterdir())
+    assert kept == ["step-00000002", "step-00000003"]
+    assert json.loads((tmp_path / LAST / "training.json").read_text())["step"] == 4
+
+
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
+    start, small_config, tmp_path, caplog
+):
+    config = replace(small_config, checkpoint_every=1)
+    start(config, tmp_path / "whole")
+    start(config, tmp_path / "parts")
+    damaged = tmp_path / "parts" / LAST / "model.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    start(config, tmp_path / "parts", resume=True)
+    assert "skipped: weights" in caplog.text
+    assert weights(tmp_path / "parts" / LAST) == weights(tmp_path / "whole" / LAST)
+
+
+def test_a_resumed_run_says_which_settings_are_others(start, small_config, tmp_path, caplog):
+    start(replace(small_config, max_steps=2), tmp_path)
+    start(replace(small_config, log_every=2), tmp_path, resume=True)
+    assert "resumed with another setting: max_steps: 2 → null" in caplog.text
+    assert "resumed with another setting: log_every: 1 → 2" in caplog.text
+
+
+def test_settings_are_compared_through_nested_tables():
+    before = {"a": {"b": 1, "c": [1, 2]}, "d": 1}
+    assert changed_settings(before, {"a": {"b": 2, "c": (1, 2)}, "d": 1, "new": 3}) == [
+        "a.b: 1 → 2"
+    ]
+
+
+def test_lines_after_a_step_and_half_a_line_are_forgotten(tmp_path):
+    path = tmp_path / METRICS
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
+    forget_after(path, 2)
+    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'

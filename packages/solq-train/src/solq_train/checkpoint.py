@@ -1,9 +1,16 @@
-"""Checkpoints of a run: the model and all that training needs to go on, in one atomic folder."""
+"""Checkpoints of a run: the model and all that training needs to go on, in one atomic folder.
+
+`last` is the newest; those before it live on as `earlier/step-N`, so that a damaged one costs
+the steps since the one before, not the run.
+"""
 
 from __future__ import annotations
 
+import json
 import pickle
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,74 +18,164 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from solq_model.atomic import atomic_directory, previous_of
-from solq_model.saved import find_model, load_weights, write_model
+from solq_model.atomic import atomic_directory, previous_of, remove_unfinished
+from solq_model.saved import load_weights, write_model
 from solq_model.solq import SOLQ
 
+LAST = "last"
+EARLIER = "earlier"
 TRAINING_STATE = "training_state.pt"
+CARD = "training.json"
+FORMAT = "solq-checkpoint/1"
+DAMAGE = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    pickle.UnpicklingError,
+    KeyError,
+    ValueError,
+    TypeError,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a run has come."""
+    """How far a run has come. No random state: chance of a step follows from seed and step."""
 
-    epoch: int = 0  # finished epochs
     step: int = 0  # finished steps
+    evaluated: int = 0  # the step of the last evaluation
     seconds: float = 0.0  # spent in training, evaluations left out
     best: float = -1.0  # the best mask AP so far
 
 
+@dataclass(frozen=True, kw_only=True)
+class Resumed:
+    """What a run goes on from."""
+
+    directory: Path
+    progress: Progress
+    card: dict[str, Any]  # configuration, metrics and versions that the checkpoint was made with
+    skipped: tuple[str, ...]  # newer ones that cannot be used, and why
+
+
 def save_checkpoint(
-    directory: Path, model: SOLQ, optimizer: Optimizer, schedule: LRScheduler, progress: Progress
+    output: Path,
+    model: SOLQ,
+    optimizer: Optimizer,
+    schedule: LRScheduler,
+    progress: Progress,
+    *,
+    about: dict[str, Any],
+    keep: int = 2,
 ) -> None:
-    """Write the folder; the one before stays until the new one is whole."""
+    """Write `output/last`; the one before stays until the new one is whole.
+
+    `about` goes into the card beside format and progress: configuration, metrics, versions.
+    `keep` checkpoints are left, this one among them.
+    """
     state = {
         "optimizer": optimizer.state_dict(),
         "schedule": schedule.state_dict(),
-        "progress": dict(vars(progress)),
-        "random": torch.get_rng_state(),
+        "progress": asdict(progress),
     }
-    with atomic_directory(directory) as temporary:
+    card = {"format": FORMAT, **asdict(progress), **about}
+    before = _step_of(output / LAST)
+    aside = None
+    if before is not None and before != progress.step and keep > 1:
+        aside = output / EARLIER / f"step-{before:08d}"
+        aside.parent.mkdir(exist_ok=True)
+    with atomic_directory(output / LAST, keep_old_as=aside) as temporary:
         write_model(model, temporary)
         torch.save(state, temporary / TRAINING_STATE)
+        (temporary / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    for directory in _earlier(output)[max(0, keep - 1) :]:
+        shutil.rmtree(directory)
+
+
+def load_newest(
+    output: Path, model: SOLQ, optimizer: Optimizer, schedule: LRScheduler
+) -> Resumed | None:
+    """Put a run back to its newest checkpoint that is whole; None where there is none at all.
+
+    ValueError with the reasons where there are some, but none can be used.
+    """
+    remove_unfinished(output)
+    skipped: list[str] = []
+    for directory in _candidates(output):
+        try:
+            progress = load_checkpoint(directory, model, optimizer, schedule)
+            card = _read_card(directory)
+        except ValueError as error:
+            skipped.append(str(error))
+            continue
+        return Resumed(directory=directory, progress=progress, card=card, skipped=tuple(skipped))
+    if skipped:
+        msg = f"no checkpoint of {output} can be used: {'; '.join(skipped)}"
+        raise ValueError(msg)
+    return None
 
 
 def load_checkpoint(
     directory: Path, model: SOLQ, optimizer: Optimizer, schedule: LRScheduler
 ) -> Progress:
-    """Put a run back to where the folder was written."""
-    directory = find_model(directory)
+    """Put a run back to where this folder was written."""
     load_weights(model, directory / "model.safetensors")
     path = directory / TRAINING_STATE
     try:
         state = _read_state(path)
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
-        torch.set_rng_state(state["random"])
         return Progress(**state["progress"])
-    except (
-        OSError,
-        RuntimeError,
-        EOFError,
-        pickle.UnpicklingError,
-        KeyError,
-        ValueError,
-        TypeError,
-    ) as error:
+    except DAMAGE as error:
         msg = f"checkpoint {path}: not a whole training state of this run ({error})"
         raise ValueError(msg) from error
+
+
+def has_checkpoint(output: Path) -> bool:
+    """Whether there is anything to resume from."""
+    return next(_candidates(output), None) is not None
+
+
+def _candidates(output: Path) -> Iterator[Path]:
+    """Checkpoint folders, newest first, whole or not."""
+    last = output / LAST
+    for directory in (last, previous_of(last), *_earlier(output)):
+        if directory.is_dir():
+            yield directory
+
+
+def _earlier(output: Path) -> list[Path]:
+    return sorted((output / EARLIER).glob("step-*"), reverse=True)
+
+
+def _step_of(directory: Path) -> int | None:
+    """The step of a checkpoint; None where there is none, or none that says so."""
+    try:
+        step = _read_card(directory)["step"]
+    except (ValueError, KeyError):
+        return None
+    return step if isinstance(step, int) else None
+
+
+def _read_card(directory: Path) -> dict[str, Any]:
+    path = directory / CARD
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"checkpoint {path}: not a whole card of a checkpoint ({error})"
+        raise ValueError(msg) from error
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        found = card.get("format") if isinstance(card, dict) else card
+        msg = f"checkpoint {path}: expected format {FORMAT!r}, got {found!r}"
+        raise ValueError(msg)
+    return card
 
 
 def _read_state(path: Path) -> dict[str, Any]:
     state = torch.load(path, map_location="cpu", weights_only=True)
     found = state.keys() if isinstance(state, dict) else type(state).__name__
-    if found != {"optimizer", "schedule", "progress", "random"}:
+    if found != {"optimizer", "schedule", "progress"}:
         msg = f"it holds {found}"
         raise ValueError(msg)
     assert isinstance(state, dict)
     return state
-
-
-def has_checkpoint(directory: Path) -> bool:
-    """Whether there is anything to resume from."""
-    return directory.exists() or previous_of(directory).exists()

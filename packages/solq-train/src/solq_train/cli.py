@@ -21,11 +21,13 @@ from solq_train.commands.data import Data
 from solq_train.commands.demo import Demo
 from solq_train.commands.evaluate import Evaluate
 from solq_train.commands.predict import Predict
+from solq_train.commands.replay import Replay
 from solq_train.commands.train import Train
 from solq_train.config import TrainConfig
-from solq_train.engine import NonFiniteLossError
+from solq_train.failure import NonFiniteError
 from solq_train.recipes import RECIPES
 from solq_train.run_file import read_run_file
+from solq_train.stopping import StoppedError
 
 DESCRIPTION = "SOLQ: end-to-end instance segmentation by learned queries."
 USER_ERROR, RUN_FAILED, INTERRUPTED = 2, 1, 130
@@ -44,16 +46,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         command = parse(arguments)
         return command.run(console)
-    except NonFiniteLossError as error:
+    except NonFiniteError as error:
         return _fail(errors, error, RUN_FAILED)
+    except StoppedError as error:
+        return _fail(errors, error, 128 + error.signum)  # as the shell counts
     except (ValueError, OSError) as error:
         return _fail(errors, error, USER_ERROR)
     except KeyboardInterrupt:
-        errors.print("interrupted; the last finished epoch is saved")
+        errors.print("interrupted; what was saved before stays")
         return INTERRUPTED
 
 
-def parse(arguments: Sequence[str]) -> Train | Evaluate | Predict | Data | Demo:
+def parse(arguments: Sequence[str]) -> Train | Evaluate | Predict | Replay | Data | Demo:
     """The command that the arguments name, complete with its settings."""
     settings = _settings(arguments)
     train = tyro.conf.subcommand("train", default=_train_defaults(settings), prefix_name=False)
@@ -62,9 +66,10 @@ def parse(arguments: Sequence[str]) -> Train | Evaluate | Predict | Data | Demo:
         | Annotated[Train, train]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate", prefix_name=False)]
         | Annotated[Predict, tyro.conf.subcommand("predict", prefix_name=False)]
+        | Annotated[Replay, tyro.conf.subcommand("replay", prefix_name=False)]
         | Annotated[Data, tyro.conf.subcommand("data", prefix_name=False)]
     )
-    command: Train | Evaluate | Predict | Data | Demo = tyro.cli(
+    command: Train | Evaluate | Predict | Replay | Data | Demo = tyro.cli(
         commands, prog="solq", description=DESCRIPTION, args=arguments
     )
     return command

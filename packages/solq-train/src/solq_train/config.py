@@ -92,6 +92,10 @@ class TrainConfig:
     """Epochs between evaluations; the last epoch is always evaluated."""
     log_every: int = 10
     """Steps between lines of metrics.jsonl."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints, besides the one at the end of every epoch."""
+    keep_checkpoints: int = 2
+    """Checkpoints that are kept: the last one, and those before it in `earlier/`."""
     top_k: int = 100
     """Detections per image that are evaluated."""
     backbone_weights: str | None = None
@@ -100,13 +104,15 @@ class TrainConfig:
     """Start from a saved model's folder, or from a published .pth file."""
 
     def __post_init__(self) -> None:
-        for name in ("evaluate_every", "log_every", "top_k"):
+        for name in ("evaluate_every", "log_every", "keep_checkpoints", "top_k"):
             if getattr(self, name) < 1:
                 msg = f"{name} must be at least 1, got {getattr(self, name)}"
                 raise ValueError(msg)
         if not 0 <= self.seed < 2**63:
             msg = f"seed must be 0 to 2^63 - 1, got {self.seed}"
             raise ValueError(msg)
-        if self.max_steps is not None and self.max_steps < 1:
-            msg = f"max_steps must be at least 1, got {self.max_steps}"
-            raise ValueError(msg)
+        for name in ("max_steps", "checkpoint_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                msg = f"{name} must be at least 1, got {value}"
+                raise ValueError(msg)

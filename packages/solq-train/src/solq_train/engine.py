@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
+import logging
+import signal
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +16,20 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from solq_model.atomic import atomic_file
-from solq_train.checkpoint import Progress, has_checkpoint, load_checkpoint, save_checkpoint
-from solq_train.criterion import Losses, encode_targets
+from solq_train.checkpoint import LAST, Progress, load_newest, save_checkpoint
+from solq_train.criterion import Losses
 from solq_train.data import Batch, Split
 from solq_train.evaluation import Evaluation, evaluate
+from solq_train.failure import NonFiniteError, losses_of, save_failure, seed_step
 from solq_train.progress import Advance, show_steps
+from solq_train.provenance import git_state, versions
 from solq_train.run import Run
+from solq_train.stopping import StoppedError, StopRequest, stop_requests
+
+logger = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
-LAST = "last"
 BEST = "best"
-BAD_BATCH = "non_finite_batch.pt"
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss is no number any more; the batch is in a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,124 +44,222 @@ class TrainingResult:
 def train(
     run: Run, validation: Split, output: Path, console: Console, *, resume: bool = False
 ) -> TrainingResult:
-    """Train to the end of the schedule; `output/last` is there after every epoch."""
-    progress = Progress()
-    if resume and has_checkpoint(output / LAST):
-        progress = load_checkpoint(output / LAST, run.model, run.optimizer, run.schedule)
-        console.print(f"resumed after epoch {progress.epoch}, step {progress.step}")
-    earlier_seconds = progress.seconds
-    evaluation = None
+    """Train to the end of the schedule; `output/last` is there after every epoch, at the least.
+
+    StoppedError, with everything saved, when the process is asked to stop.
+    """
+    training = _Training(run, validation, output, console)
+    if resume:
+        training.resume()
+    earlier_seconds = training.progress.seconds
     run.model.train()
-    with show_steps(console, "train", run.total_steps, done=progress.step) as advance:
-        while progress.step < run.total_steps:
-            progress = _train_epoch(run, progress, output, advance)
-            finished = progress.step >= run.total_steps
-            evaluation = None
-            if finished or progress.epoch % run.config.evaluate_every == 0:
-                evaluation = _evaluate(run, validation, console)
-                progress = _record_evaluation(run, evaluation, progress, output, console)
-            save_checkpoint(output / LAST, run.model, run.optimizer, run.schedule, progress)
+    with (
+        stop_requests() as stop,
+        show_steps(console, "train", run.total_steps, done=training.progress.step) as advance,
+    ):
+        evaluation = training.evaluate_if_due()
+        while training.progress.step < run.total_steps:
+            training.train_epoch(advance, stop)
+            evaluation = training.evaluate_if_due()
+            training.save()
+            training.stop_if_asked(stop)
     if evaluation is None:
-        evaluation = _evaluate(run, validation, console)
-    return TrainingResult(progress=progress, evaluation=evaluation, earlier_seconds=earlier_seconds)
+        evaluation = training.evaluate()
+    return TrainingResult(
+        progress=training.progress, evaluation=evaluation, earlier_seconds=earlier_seconds
+    )
 
 
-def _train_epoch(run: Run, progress: Progress, output: Path, advance: Advance) -> Progress:
-    """One epoch, or what is left until the last step."""
-    run.sampler.set_epoch(progress.epoch)
-    run.dataset.set_epoch(progress.epoch)
-    step, seconds = progress.step, progress.seconds
-    started = last_logged = time.perf_counter()
-    images = 0
-    for batch in run.loader:
-        losses, norm = train_step(run, batch, step, output)
-        step += 1
-        images += len(batch.images)
-        if step % run.config.log_every == 0 or step == run.total_steps:
-            now = time.perf_counter()
-            rate = images / (now - last_logged)
-            last_logged, images = now, 0
-            _append(
-                output / METRICS, _training_record(run, step, progress.epoch, losses, norm, rate)
-            )
-            advance(0, f"loss {losses.total.item():.2f}  {rate:.1f} images/s")
-        advance()
-        if step >= run.total_steps:
-            break
-    seconds += time.perf_counter() - started
-    return replace(progress, epoch=progress.epoch + 1, step=step, seconds=seconds)
+class _Training:
+    """A run under way: how far it is, and what it leaves in its folder."""
+
+    def __init__(self, run: Run, validation: Split, output: Path, console: Console) -> None:
+        self.run = run
+        self.validation = validation
+        self.output = output
+        self.console = console
+        self.progress = Progress()
+        self.metrics: dict[str, Any] | None = None
+        self.origin = {"versions": versions(), "git": git_state()}
+
+    def resume(self) -> None:
+        """Go back to the newest checkpoint that is whole, and forget what was logged after it."""
+        run = self.run
+        found = load_newest(self.output, run.model, run.optimizer, run.schedule)
+        if found is None:  # stopped before its first checkpoint
+            forget_after(self.output / METRICS, 0)
+            return
+        for reason in found.skipped:
+            logger.warning("skipped: %s", reason)
+        for setting in changed_settings(found.card.get("config", {}), asdict(run.config)):
+            logger.warning("resumed with another setting: %s", setting)
+        self.progress = found.progress
+        self.metrics = found.card.get("metrics")
+        forget_after(self.output / METRICS, self.progress.step)
+        self.console.print(
+            f"resumed after step {self.progress.step} of {run.total_steps}, {found.directory}",
+            highlight=False,
+        )
+
+    def train_epoch(self, advance: Advance, stop: StopRequest) -> None:
+        """The epoch that the next step belongs to, from there on, or what is left of the run."""
+        run, before = self.run, self.progress
+        epoch, done = divmod(before.step, run.steps_per_epoch)
+        run.sampler.set_epoch(epoch, start=done * (run.loader.batch_size or 1))
+        run.dataset.set_epoch(epoch)
+        started = last_logged = time.perf_counter()
+        images = 0
+        for batch in self._batches(stop):
+            losses, norm = train_step(run, batch, self.progress.step, self.output)
+            step = self.progress.step + 1
+            seconds = before.seconds + time.perf_counter() - started
+            self.progress = replace(self.progress, step=step, seconds=seconds)
+            images += len(batch.images)
+            if step % run.config.log_every == 0 or step == run.total_steps:
+                now = time.perf_counter()
+                rate = images / (now - last_logged)
+                last_logged, images = now, 0
+                record = _training_record(run, step, losses, norm, rate)
+                _append(self.output / METRICS, record)
+                advance(0, f"loss {losses.total.item():.2f}  {rate:.1f} images/s")
+            advance()
+            if step == run.total_steps:
+                break
+            every = run.config.checkpoint_every
+            # An epoch's last step is saved after its evaluation.
+            if every and step % every == 0 and step % run.steps_per_epoch:
+                self.save()
+            self.stop_if_asked(stop)
+
+    def _batches(self, stop: StopRequest) -> Iterator[Batch]:
+        try:
+            yield from self.run.loader
+        except RuntimeError:
+            # A scheduler that preempts a job ends the loader's workers too: no more batches then.
+            if not stop:
+                raise
+            self.stop_if_asked(stop)
+
+    def stop_if_asked(self, stop: StopRequest) -> None:
+        """Save and raise StoppedError if the process was asked to stop before the run's end."""
+        if stop.signum is None or self.progress.step >= self.run.total_steps:
+            return
+        self.save()
+        name = signal.Signals(stop.signum).name
+        msg = (
+            f"stopped by {name} after step {self.progress.step} of {self.run.total_steps}; "
+            f"all is saved in {self.output / LAST}, and --resume goes on from there"
+        )
+        raise StoppedError(msg, stop.signum)
+
+    def evaluate_if_due(self) -> Evaluation | None:
+        """The evaluation at the end of an epoch or of the run, logged and perhaps the best."""
+        run, step = self.run, self.progress.step
+        epoch, rest = divmod(step, run.steps_per_epoch)
+        at_epoch = rest == 0 and epoch % run.config.evaluate_every == 0
+        if step == self.progress.evaluated or not (at_epoch or step >= run.total_steps):
+            return None
+        evaluation = self.evaluate()
+        metrics = evaluation.metrics
+        record = {"step": step, "epoch": run.epoch_of(step), "train_seconds": self.progress.seconds}
+        _append(self.output / METRICS, record | metrics.to_dict())
+        self.console.print(
+            f"epoch {run.epoch_of(step)}, step {step}: "
+            f"box AP {metrics.bbox.AP:.3f}, mask AP {metrics.segm.AP:.3f}",
+            highlight=False,
+        )
+        self.metrics = metrics.to_dict()
+        if self.progress.best <= metrics.segm.AP:
+            run.model.save(self.output / BEST)
+            self.progress = replace(self.progress, best=metrics.segm.AP)
+        self.progress = replace(self.progress, evaluated=step)
+        return evaluation
+
+    def evaluate(self) -> Evaluation:
+        """The COCO numbers of the model as it is."""
+        config = self.run.config
+        return evaluate(
+            self.run.model,
+            self.validation,
+            self.console,
+            top_k=config.top_k,
+            batch_size=min(config.optimizer.batch_size, 8),
+            image_ids=set(config.data.image_ids) or None,
+        )
+
+    def save(self) -> None:
+        """Write the checkpoint of the last finished step."""
+        run = self.run
+        about = {"config": asdict(run.config), "metrics": self.metrics, **self.origin}
+        save_checkpoint(
+            self.output,
+            run.model,
+            run.optimizer,
+            run.schedule,
+            self.progress,
+            about=about,
+            keep=run.config.keep_checkpoints,
+        )
 
 
 def train_step(run: Run, batch: Batch, step: int, output: Path) -> tuple[Losses, Tensor]:
-    """Forward, losses, backward, clip, update; the losses and the gradient norm before clipping."""
-    targets = encode_targets(batch.targets, run.codec, run.device)
-    predictions = run.model([image.to(run.device) for image in batch.images])
-    losses = run.criterion(predictions, targets)
-    if not torch.isfinite(losses.total):
-        _keep_bad_batch(batch, losses, step, output)
-    run.optimizer.zero_grad(set_to_none=True)
-    losses.total.backward()
-    limit = run.config.optimizer.clip_norm or torch.inf
-    parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
-    norm = nn.utils.clip_grad_norm_(parameters, limit)
+    """Forward, losses, backward, clip, update; the losses and the gradient norm before clipping.
+
+    NonFiniteError, with everything to repeat the step in `output`, where a loss or a gradient is
+    no number; the weights are then as before the step.
+    """
+    seed_step(run.config.seed, step)
+    losses = losses_of(run.model, run.criterion, run.codec, batch)
+    norm = None
+    if torch.isfinite(losses.total):
+        run.optimizer.zero_grad(set_to_none=True)
+        losses.total.backward()
+        limit = run.config.optimizer.clip_norm or torch.inf
+        parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.clip_grad_norm_(parameters, limit)
+    if norm is None or not torch.isfinite(norm):
+        raise NonFiniteError(save_failure(output, run, batch, losses, step))
     run.optimizer.step()
     run.schedule.step()
     return losses, norm
 
 
-def _keep_bad_batch(batch: Batch, losses: Losses, step: int, output: Path) -> None:
-    content: dict[str, Any] = {
-        "step": step,
-        "terms": {name: value.item() for name, value in losses.terms.items()},
-        "images": batch.images,
-        "targets": [dict(vars(target)) for target in batch.targets],
-    }
-    with atomic_file(output / BAD_BATCH) as temporary:
-        torch.save(content, temporary)
-    bad = [name for name, value in content["terms"].items() if not math.isfinite(value)]
-    ids = ", ".join(str(target.image_id) for target in batch.targets)
-    msg = (
-        f"the loss is not finite at step {step} ({', '.join(bad)}; images {ids}). The batch is in "
-        f"{output / BAD_BATCH}; a lower optimizer.learning_rate or optimizer.clip_norm may help"
-    )
-    raise NonFiniteLossError(msg)
+def forget_after(path: Path, step: int) -> None:
+    """Drop the lines that a run logged after a step, and one that was cut off in writing."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        if record["step"] <= step:
+            kept.append(line + "\n")
+    with atomic_file(path) as temporary:
+        temporary.write_text("".join(kept), encoding="utf-8")
 
 
-def _evaluate(run: Run, validation: Split, console: Console) -> Evaluation:
-    return evaluate(
-        run.model,
-        validation,
-        console,
-        top_k=run.config.top_k,
-        batch_size=min(run.config.optimizer.batch_size, 8),
-        image_ids=set(run.config.data.image_ids) or None,
-    )
-
-
-def _record_evaluation(
-    run: Run, evaluation: Evaluation, progress: Progress, output: Path, console: Console
-) -> Progress:
-    metrics = evaluation.metrics
-    record = {"step": progress.step, "epoch": progress.epoch, "train_seconds": progress.seconds}
-    _append(output / METRICS, record | metrics.to_dict())
-    console.print(
-        f"epoch {progress.epoch}, step {progress.step}: "
-        f"box AP {metrics.bbox.AP:.3f}, mask AP {metrics.segm.AP:.3f}",
-        highlight=False,
-    )
-    if progress.best > metrics.segm.AP:
-        return progress
-    run.model.save(output / BEST)
-    return replace(progress, best=metrics.segm.AP)
+def changed_settings(before: dict[str, Any], now: dict[str, Any], where: str = "") -> list[str]:
+    """What differs between two configurations in plain values: `name: before → now`."""
+    found = []
+    for key, value in now.items():
+        old = before.get(key, value)
+        name = f"{where}{key}"
+        if isinstance(value, dict) and isinstance(old, dict):
+            found += changed_settings(old, value, f"{name}.")
+        elif json.dumps(old) != json.dumps(value):
+            found.append(f"{name}: {json.dumps(old)} → {json.dumps(value)}")
+    return found
 
 
 def _training_record(
-    run: Run, step: int, epoch: int, losses: Losses, norm: Tensor, rate: float
+    run: Run, step: int, losses: Losses, norm: Tensor, rate: float
 ) -> dict[str, Any]:
     rates = {str(group["name"]): group["lr"] for group in run.optimizer.param_groups}
     return {
         "step": step,
-        "epoch": epoch,
+        "epoch": run.epoch_of(step) - 1,
         "loss": round(losses.total.item(), 5),
         **{
             name: round(value.item(), 5)

@@ -9,7 +9,6 @@ import platform
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,13 @@ from solq_model.atomic import atomic_file
 from solq_model.draw import draw_instances
 from solq_model.predict import codec_of
 from solq_model.saved import load_model
+from solq_train.checkpoint import LAST
 from solq_train.config import TrainConfig
 from solq_train.data import CocoFile, CocoImage, Split, annotation_mask, load_image, read_coco
 from solq_train.data.dataset import clipped_boxes
 from solq_train.engine import BEST, METRICS, TrainingResult
 from solq_train.metrics import CocoMetrics, codec_ceiling
+from solq_train.provenance import file_sha256, git_state, versions
 from solq_train.report import ExamplePicture, RunReport, read_metrics, write_report
 
 SUMMARY = "summary.json"
@@ -52,6 +53,7 @@ def write_outcome(
     *,
     title: str,
     command: str,
+    epochs: int,
     timing: dict[str, float],
 ) -> Outcome:
     """Write the summary and the report of a finished run."""
@@ -63,11 +65,15 @@ def write_outcome(
         **metrics.to_dict(),
         "ceiling.segm.AP": ceiling.segm.AP,
         "steps": result.progress.step,
-        "epochs": result.progress.epoch,
+        "epochs": epochs,
         "train_seconds": round(result.progress.seconds, 2),
         "total_seconds": round(sum(timing.values()), 2),
         "threads": torch.get_num_threads(),
-        "versions": _versions(),
+        "weights_sha256": {
+            name: file_sha256(output / name / "model.safetensors") for name in (BEST, LAST)
+        },
+        "versions": versions(),
+        "git": git_state(),
     }
     with atomic_file(output / SUMMARY) as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
@@ -92,14 +98,9 @@ def write_outcome(
     return Outcome(metrics=metrics, ceiling=ceiling, summary=summary)
 
 
-def _versions() -> dict[str, str]:
-    packages = ("solq-train", "solq-model", "solq-ops", "solq-maskcodec", "torch", "torchvision")
-    return {package: version(package) for package in packages}
-
-
 def _environment() -> dict[str, str]:
     return {
-        **_versions(),
+        **versions(),
         "Python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "processors": str(os.cpu_count()),

@@ -36,6 +36,7 @@ from solq_train.data import (
 )
 from solq_train.models import load_published
 from solq_train.optim import build_optimizer, build_schedule
+from solq_train.stopping import leave_interrupts_to_the_parent
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,10 @@ class Run:
     device: torch.device
     steps_per_epoch: int
     total_steps: int
+
+    def epoch_of(self, step: int) -> int:
+        """The epoch, counted from 1, that a finished step was in."""
+        return -(-step // self.steps_per_epoch)
 
 
 def prepare_run(config: TrainConfig, split: Split) -> Run:
@@ -198,9 +203,7 @@ def _loader(
         drop_last=True,  # as published
         num_workers=config.data.num_workers,
         persistent_workers=config.data.num_workers > 0,
-        # Its own: torch would draw the workers' seed from the random state that checkpoints keep,
-        # once per process, and a resumed run would differ from an uninterrupted one.
-        generator=torch.Generator(),
+        worker_init_fn=leave_interrupts_to_the_parent,
     )
     return sampler, loader
 

@@ -31,8 +31,8 @@ def test_a_folder_to_go_on_from_says_how(tmp_path):
     prepare_output(tmp_path, resume=True, resumable=True)
 
 
-def test_resuming_needs_a_finished_epoch(tmp_path):
-    with pytest.raises(ValueError, match=r"--resume: .*none holds no finished epoch"):
+def test_resuming_needs_a_run_that_was_begun(tmp_path):
+    with pytest.raises(ValueError, match=r"--resume: .*none holds no run"):
         prepare_output(tmp_path / "none", resume=True)
     assert not (tmp_path / "none").exists()
 

@@ -29,6 +29,7 @@ def test_a_run_leaves_all_that_it_promises(trained):
     assert sorted(path.name for path in trained.iterdir()) == [
         "best",
         "config.json",
+        "earlier",
         "last",
         "metrics.jsonl",
         "report.html",
@@ -39,6 +40,8 @@ def test_a_run_leaves_all_that_it_promises(trained):
         summary
     )
     assert summary["steps"] == 4
+    assert summary["epochs"] == 2
+    assert summary["weights_sha256"] == {name: weights(trained / name) for name in ("best", "last")}
 
 
 def test_the_saved_model_knows_the_categories_and_predicts(trained, shapes):
@@ -82,7 +85,7 @@ def test_a_run_stopped_between_epochs_and_resumed_equals_the_whole_one(
     assert "(--resume goes on)" in refused.errors
     resumed = train("--resume")
     assert resumed.code == 0
-    assert "resumed after epoch 1, step 2" in resumed.output
+    assert "resumed after step 2 of 4" in resumed.output
     assert weights(tmp_path / "run" / "last") == weights(trained / "last")
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["train_seconds"] <= summary["total_seconds"]
@@ -91,7 +94,7 @@ def test_a_run_stopped_between_epochs_and_resumed_equals_the_whole_one(
 def test_resuming_nothing_is_refused(train, tmp_path):
     ran = train("--resume")
     assert ran.code == 2
-    assert "holds no finished epoch to go on from" in ran.errors
+    assert "holds no run to go on with" in ran.errors
     assert not (tmp_path / "run").exists()
 
 

@@ -16,7 +16,7 @@ from solq_train.metrics import CocoMetrics, format_table
 def prepare_output(output: Path, *, resume: bool = False, resumable: bool = False) -> None:
     """Make the folder of a run; ValueError where it cannot be written or holds another run."""
     if resume and not resumable:
-        msg = f"--resume: {output} holds no finished epoch to go on from"
+        msg = f"--resume: {output} holds no run to go on with"
         raise ValueError(msg)
     if output.exists() and not output.is_dir():
         msg = f"output {output}: expected a folder, found a file"

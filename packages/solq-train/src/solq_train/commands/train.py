@@ -17,7 +17,7 @@ from solq_train.checkpoint import has_checkpoint
 from solq_train.commands.output import metrics_table, prepare_output
 from solq_train.config import TrainConfig
 from solq_train.data import Split, find_split
-from solq_train.engine import BEST, LAST, train
+from solq_train.engine import BEST, train
 from solq_train.evaluation import EvaluationImages
 from solq_train.outcome import REPORT, Outcome, write_outcome
 from solq_train.recipes import RECIPES
@@ -36,7 +36,8 @@ class Train:
     """Train a network on a data set in COCO layout.
 
     Writes into OUTPUT: `best/` and `last/` (weights and configuration), `metrics.jsonl`,
-    `summary.json`, `report.html` and `config.json`, the configuration as it was run.
+    `summary.json`, `report.html` and `config.json`, the configuration as it was run. SIGTERM and
+    Ctrl-C let the step end, save and exit with 143 or 130.
     Arguments beat the run file, which beats the recipe.
     """
 
@@ -49,7 +50,8 @@ class Train:
     config: Path | None = None
     """Run file (TOML, or a config.json that a run left) with values that replace the recipe's."""
     resume: bool = False
-    """Go on after the last finished epoch of OUTPUT."""
+    """Go on from the newest whole checkpoint of OUTPUT, or from the start where the run had none
+    yet; the weights become those of a run that was never stopped."""
     settings: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
 
     def run(self, console: Console) -> int:
@@ -91,7 +93,8 @@ def run_training(
 ) -> Outcome:
     """Train, evaluate and write everything a run leaves. `timing` is what took time before."""
     timing = dict(timing or {})
-    prepare_output(output, resume=resume, resumable=has_checkpoint(output / LAST))
+    begun = has_checkpoint(output) or (output / CONFIG).is_file()
+    prepare_output(output, resume=resume, resumable=begun)
     started = time.perf_counter()
     with console.status("prepare"):
         run = prepare_run(config, training)
@@ -105,7 +108,14 @@ def run_training(
     here = result.progress.seconds - result.earlier_seconds
     timing["evaluate and save"] = time.perf_counter() - started - timing["prepare"] - here
     return write_outcome(
-        output, run.config, result, validation, title=title, command=command, timing=timing
+        output,
+        run.config,
+        result,
+        validation,
+        title=title,
+        command=command,
+        epochs=run.epoch_of(result.progress.step),
+        timing=timing,
     )
 
 

@@ -104,10 +104,11 @@ class EpochSampler(Sampler[int]):
         self._num_samples = num_samples
         self._seed = seed
         self._epoch = 0
+        self._start = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Renews the order; call it before the loader's iteration starts."""
-        self._epoch = epoch
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Renews the order, whose first `start` are left out; call it before the iteration."""
+        self._epoch, self._start = epoch, start
 
     def __len__(self) -> int:
         return self._num_samples
@@ -115,7 +116,7 @@ class EpochSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         order = list(range(self._num_samples))
         random.Random(f"order {self._seed} {self._epoch}").shuffle(order)
-        return iter(order)
+        return iter(order[self._start :])
 
 
 def sample_rng(seed: int, epoch: int, image_id: int) -> random.Random:
