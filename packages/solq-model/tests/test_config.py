@@ -1,6 +1,6 @@
 """ModelConfig: what makes a network, and which choices are refused."""
 
-from dataclasses import FrozenInstanceError, asdict
+from dataclasses import FrozenInstanceError, asdict, replace
 
 import pytest
 
@@ -45,12 +45,28 @@ from solq_model import ModelConfig, presets
         ({"hidden_dim": 64, "num_heads": 5}, r"of num_heads \(5\), got 64"),
         ({"num_feature_levels": 6}, r"num_feature_levels must be 1\.\.5, got 6"),
         ({"mask_size": 8, "num_coefficients": 65}, r"at most mask_size\^2 \(64\), got 65"),
+        ({"mask_head": "pixels"}, "mask_head must be one of vector, none, got 'pixels'"),
+        ({"codec": "jpeg"}, "codec must be one of dct, pca, got 'jpeg'"),
+        (
+            {"first_mask_layer": 6},
+            r"first_mask_layer must be 0\.\.5 with 6 decoder_layers, got 6",
+        ),
+        ({"first_mask_layer": -1}, r"first_mask_layer must be 0\.\.5 with 6 .*, got -1"),
+        (
+            {"mask_head": "none", "whitened_vectors": True},
+            "whitened_vectors must be false with mask_head='none', got True",
+        ),
         ({"two_stage": True, "box_refinement": False}, "two_stage must be box_refinement to be on"),
     ],
 )
 def test_a_choice_that_makes_no_network_is_refused_by_name(changes, message):
     with pytest.raises(ValueError, match=rf"ModelConfig\..*{message}"):
         ModelConfig(**changes)
+
+
+def test_a_preset_cannot_lose_the_layers_that_predict_masks():
+    with pytest.raises(ValueError, match=r"first_mask_layer must be 0\.\.1 with 2 decoder_layers"):
+        replace(presets.tiny(), decoder_layers=2)
 
 
 def test_the_borders_of_what_is_allowed_are_allowed():

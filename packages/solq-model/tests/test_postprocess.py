@@ -1,5 +1,7 @@
 """Postprocessing: the best (query, class) pairs with pixel boxes and decoded masks."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -83,8 +85,17 @@ def test_arguments_that_do_not_fit_are_named(sizes, top_k, message):
         postprocess(predictions([[1.0]]), sizes, CODEC, top_k)
 
 
+def test_a_detector_gives_boxes_without_masks_and_has_no_codec():
+    given = replace(predictions([[1.0]]), mask_vectors=None)
+    found = postprocess(given, [(4, 4)], None)[0]
+    assert not found.has_masks
+    assert len(found) == 1
+    with pytest.raises(ValueError, match="codec must be None, as the predictions are, got DCT"):
+        postprocess(given, [(4, 4)], CODEC)
+
+
 def test_vectors_of_another_codec_are_refused():
-    with pytest.raises(ValueError, match="codec must have the 4 coefficients"):
+    with pytest.raises(ValueError, match="codec must be one of 4 coefficients"):
         postprocess(predictions([[1.0]]), [(4, 4)], DCTMaskCodec(num_coefficients=9, mask_size=4))
 
 

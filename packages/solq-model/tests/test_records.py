@@ -1,5 +1,7 @@
 """Records: padded images, and instances with their masks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -54,6 +56,17 @@ def test_one_pixel_is_an_image():
 def test_what_is_no_image_is_named_by_its_index(images, message):
     with pytest.raises(ValueError, match=message):
         PaddedImages.from_list(images)
+
+
+def test_boxes_without_masks_say_so_and_can_be_picked():
+    found = instances(3)
+    boxes_only = replace(found, mask_vectors=None, codec=None)
+    assert found.has_masks
+    assert not boxes_only.has_masks
+    assert torch.equal(boxes_only.select(torch.tensor([2])).boxes, found.boxes[2:])
+    for read in (lambda: boxes_only.masks, lambda: boxes_only.box_masks, boxes_only.rle):
+        with pytest.raises(ValueError, match=r"instances must have mask vectors .* got boxes only"):
+            read()
 
 
 def test_a_full_mask_fills_the_pixels_of_its_box():

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from solq_model import SOLQ, Categories, build_model
+from solq_maskcodec import DCTMaskCodec, PCAMaskCodec
+from solq_model import SOLQ, Categories, PaddedImages, build_model
 
 TWO_STAGE = {"two_stage": True}
 MIXED = {"two_stage": True, "query_selection": "mixed", "whitened_vectors": True}
@@ -17,6 +18,7 @@ VARIANTS = {
     "learned positions": LEARNED,
     "one level": {"num_feature_levels": 1},
     "five levels": {"num_feature_levels": 5},
+    "detector": {"mask_head": "none"},
     "trained norms": {"backbone_norm": "batch", "frozen_stages": 0},
 }
 EVERY_VARIANT = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
@@ -32,6 +34,7 @@ def every_output(predictions):
         output
         for layer in all_layers(predictions)
         for output in (layer.logits, layer.boxes, layer.mask_vectors)
+        if output is not None
     ]
     if predictions.proposals is not None:
         outputs += [predictions.proposals.logits, predictions.proposals.boxes]
@@ -39,7 +42,7 @@ def every_output(predictions):
 
 
 @EVERY_VARIANT
-def test_each_query_has_logits_a_box_and_a_mask_vector_at_every_layer(
+def test_each_query_has_logits_a_box_and_its_mask_vector_at_every_layer(
     make_model, make_images, changes
 ):
     with torch.no_grad():
@@ -48,10 +51,66 @@ def test_each_query_has_logits_a_box_and_a_mask_vector_at_every_layer(
     for layer in all_layers(predictions):
         assert layer.logits.shape == (2, 8, 3)
         assert layer.boxes.shape == (2, 8, 4)
-        assert layer.mask_vectors.shape == (2, 8, 16)
+        vectors = layer.mask_vectors
+        assert (vectors is None) == (changes.get("mask_head") == "none")
+        assert vectors is None or (vectors.shape == (2, 8, 16) and vectors.isfinite().all())
         assert ((layer.boxes >= 0) & (layer.boxes <= 1)).all()
         assert layer.logits.isfinite().all()
-        assert layer.mask_vectors.isfinite().all()
+
+
+def test_layers_before_the_first_mask_layer_have_no_vectors(make_model, make_images):
+    full, late = make_model(), make_model(first_mask_layer=1)
+    images = make_images((48, 64))
+    with torch.no_grad():
+        expected, found = full(images), late(images)
+    assert expected.auxiliary[0].mask_vectors is not None
+    assert found.auxiliary[0].mask_vectors is None
+    assert torch.equal(found.mask_vectors, expected.mask_vectors)
+
+
+def test_a_network_without_mask_head_finds_the_same_boxes(make_model, make_images):
+    full, detector = make_model(), make_model(mask_head="none")
+    detector.load_state_dict(
+        {name: t for name, t in full.state_dict().items() if not name.startswith("vector_head")}
+    )
+    images = make_images((48, 64))
+    with torch.no_grad():
+        expected, found = full(images), detector(images)
+    assert all(layer.mask_vectors is None for layer in all_layers(found))
+    assert torch.equal(found.logits, expected.logits)
+    assert torch.equal(found.boxes, expected.boxes)
+    assert detector.codec is None
+
+
+def test_a_padded_batch_gives_what_its_images_give(
+    make_model, make_images, assert_same_predictions
+):
+    model = make_model(two_stage=True)
+    images = make_images((48, 64), (64, 40))
+    with torch.no_grad():
+        found = model.forward_padded(PaddedImages.from_list(images))
+        assert_same_predictions(found, model(images))
+
+
+def test_the_codec_is_the_one_that_the_configuration_gives(make_model):
+    assert make_model().codec == DCTMaskCodec(16, 16, threshold="midrange")
+
+
+def test_a_network_for_pca_vectors_asks_for_its_components(make_model):
+    model = make_model(codec="pca")
+    with pytest.raises(ValueError, match=r"set model\.codec to a PCAMaskCodec"):
+        _ = model.codec
+    masks = torch.rand(40, 16, 16, generator=torch.Generator().manual_seed(0)) > 0.5
+    codec = PCAMaskCodec.fit(masks, 16)
+    model.codec = codec
+    assert model.codec is codec
+
+
+def test_a_codec_that_does_not_fit_the_network_is_refused(make_model):
+    with pytest.raises(ValueError, match=r"codec can be set with ModelConfig\.codec='pca' only"):
+        make_model().codec = DCTMaskCodec(16, 16)
+    with pytest.raises(ValueError, match=r"must be a PCAMaskCodec of 16 .* mask_size 16, got DCT"):
+        make_model(codec="pca").codec = DCTMaskCodec(16, 16)
 
 
 @EVERY_VARIANT

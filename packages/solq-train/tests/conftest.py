@@ -123,10 +123,11 @@ def two_stage_config(small_config: TrainConfig) -> TrainConfig:
             two_stage=True,
             query_selection="mixed",
             decoder_layers=2,
+            first_mask_layer=1,
             whitened_vectors=True,
             dropout=0.0,
         ),
-        loss=LossConfig(vector_layers="last", vector_space="whitened", mask_weight=2.0),
+        loss=LossConfig(vector_space="whitened", mask_weight=2.0),
     )
 
 

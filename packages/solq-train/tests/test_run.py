@@ -57,7 +57,7 @@ def test_a_run_knows_its_categories_preprocessing_and_steps(small_config, split)
     assert [entry.name for entry in run.model.categories.entries] == ["blob", "star", "ring"]
     assert (run.model.preprocessing.short_side, run.model.preprocessing.max_size) == (64, 96)
     assert (run.steps_per_epoch, run.total_steps) == (2, 4)
-    assert run.codec == DCTMaskCodec(16, 32, threshold="midrange")
+    assert run.model.codec == DCTMaskCodec(16, 32, threshold="midrange")
     assert run.criterion.deviation is None
 
 

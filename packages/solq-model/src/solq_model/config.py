@@ -20,6 +20,11 @@ Activation = Literal["relu", "gelu", "silu"]
 PositionEmbedding = Literal["sine", "learned"]
 BackboneNorm = Literal["frozen", "batch"]
 QuerySelection = Literal["agnostic", "mixed"]
+MaskHead = Literal["vector", "none"]
+Codec = Literal["dct", "pca"]
+
+# Integers that may be 0; every other is at least 1.
+FROM_ZERO = ("frozen_stages", "first_mask_layer")
 
 # What a field of each type takes. Exact types: True and False are no numbers.
 KINDS: dict[type, tuple[str, tuple[type, ...]]] = {
@@ -78,6 +83,14 @@ class ModelConfig:
     proposal_scale: float = 0.05
     """Side of the boxes proposed at the finest level, in shares of the image; doubles per level."""
 
+    mask_head: MaskHead = "vector"
+    """vector: a mask vector per query (SOLQ); none: a detector of boxes (Deformable DETR)."""
+    first_mask_layer: int = 0
+    """The decoder layers before this one predict no masks, and are taught none (published:
+    --vector_start_stage)."""
+    codec: Codec = "dct"
+    """What mask vectors are written in. dct: low frequencies (published); pca: components of a data
+    set's masks, which are set as `SOLQ.codec` and saved with the model."""
     num_coefficients: int = 256
     mask_size: int = 128
     vector_hidden_dim: int = 1024
@@ -93,10 +106,13 @@ class ModelConfig:
                 _reject(name, f"one of {', '.join(choices)}", value)
             if not choices and type(value) not in KINDS[hints[name]][1]:
                 _reject(name, KINDS[hints[name]][0], value)
-            if hints[name] is int and name != "frozen_stages" and value < 1:
+            if hints[name] is int and name not in FROM_ZERO and value < 1:
                 _reject(name, "at least 1", value)
         if not 0 <= self.frozen_stages <= 4:
             _reject("frozen_stages", "0..4", self.frozen_stages)
+        if not 0 <= self.first_mask_layer < self.decoder_layers:
+            expected = f"0..{self.decoder_layers - 1} with {self.decoder_layers} decoder_layers"
+            _reject("first_mask_layer", expected, self.first_mask_layer)
         for name in ("dropout", "drop_path"):
             if not 0 <= getattr(self, name) < 1:
                 _reject(name, f"0 <= {name} < 1", getattr(self, name))
@@ -115,12 +131,24 @@ class ModelConfig:
                 f"at most mask_size^2 ({self.mask_size**2})",
                 self.num_coefficients,
             )
+        if self.whitened_vectors and not self.has_vectors:
+            _reject("whitened_vectors", f"false with mask_head={self.mask_head!r}", True)
         if self.two_stage and not self.box_refinement:
             _reject(
                 "two_stage",
                 "box_refinement to be on (proposals are boxes to refine)",
                 self.two_stage,
             )
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the network segments; else it only finds boxes."""
+        return self.mask_head != "none"
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether masks are predicted as vectors, which a codec decodes."""
+        return self.mask_head == "vector"
 
     def _check_backbone(self) -> None:
         if not self.backbone.startswith("swin"):

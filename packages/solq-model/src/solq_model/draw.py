@@ -35,7 +35,7 @@ CROWDED = 12  # with more instances the letters become smaller
 
 def draw_instances(
     image: Image.Image | UInt8[Tensor, "3 height width"],
-    masks: Bool[Tensor, "instances height width"],
+    masks: Bool[Tensor, "instances height width"] | None,
     boxes: Float[Tensor, "instances 4"],
     labels: Sequence[str],
     *,
@@ -43,14 +43,17 @@ def draw_instances(
     alpha: float = 0.5,
     scale: int | None = None,
 ) -> Image.Image:
-    """The image under its instances: filled and outlined masks, boxes, labels.
+    """The image under its instances: filled and outlined masks (None: none), boxes, labels.
 
     Boxes are (x0, y0, x1, y1) in pixels. `colors` numbers the palette's colour of each instance
     (its category, say); by default each instance has the next one. `scale` enlarges the picture;
     by default small images grow by a whole factor and others keep their size.
     """
     pixels = pil_to_tensor(image.convert("RGB")) if isinstance(image, Image.Image) else image.cpu()
-    masks, boxes = masks.cpu(), boxes.detach().float().cpu()
+    boxes = boxes.detach().float().cpu()
+    if masks is None:
+        masks = torch.zeros(len(labels), *pixels.shape[1:], dtype=torch.bool)
+    masks = masks.cpu()
     colors = range(len(labels)) if colors is None else colors
     _check(pixels, masks, boxes, labels, colors, alpha)
     height, width = pixels.shape[1:]

@@ -15,12 +15,13 @@ from solq_model.records import Instances, Predictions
 def postprocess(
     predictions: Predictions,
     image_sizes: Sequence[tuple[int, int]],
-    codec: MaskCodec,
+    codec: MaskCodec | None,
     top_k: int = 100,
 ) -> list[Instances]:
     """The `top_k` best (query, class) pairs of each image, best first.
 
     `image_sizes` are the (height, width) the results are wanted at, one per image of the batch.
+    `codec` is that of the mask vectors, `SOLQ.codec`; a detector has neither.
     A query may appear more than once, with different classes, as published (solq.py:487-497).
     """
     batch, num_queries, num_classes = predictions.logits.shape
@@ -29,11 +30,11 @@ def postprocess(
             f"image_sizes must hold one (height, width) per image ({batch}), got {len(image_sizes)}"
         )
         raise ValueError(msg)
-    if predictions.mask_vectors.shape[-1] != codec.num_coefficients:
-        msg = (
-            f"codec must have the {predictions.mask_vectors.shape[-1]} coefficients of the "
-            f"predictions, got {codec}"
-        )
+    vectors = predictions.mask_vectors
+    expected = None if vectors is None else vectors.shape[-1]
+    if expected != (None if codec is None else codec.num_coefficients):
+        what = "None" if expected is None else f"one of {expected} coefficients"
+        msg = f"codec must be {what}, as the predictions are, got {codec}"
         raise ValueError(msg)
     if top_k < 1:
         msg = f"top_k must be at least 1, got {top_k}"
@@ -50,7 +51,7 @@ def postprocess(
                 scores=scores[image],
                 labels=labels[image],
                 boxes=boxes,
-                mask_vectors=predictions.mask_vectors[image, queries[image]],
+                mask_vectors=None if vectors is None else vectors[image, queries[image]],
                 codec=codec,
                 image_size=(int(height), int(width)),
             )

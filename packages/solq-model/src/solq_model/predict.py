@@ -14,7 +14,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from solq_maskcodec import DCTMaskCodec
 from solq_model.atomic import atomic_file
 from solq_model.categories import Categories, Category
 from solq_model.draw import draw_instances
@@ -73,7 +72,8 @@ class Result:
         """The image with masks, boxes, names and scores drawn on it."""
         labels = [f"{n} {s:.2f}" for n, s in zip(self.names, self.scores.tolist(), strict=True)]
         slots = [category.slot for category in self.categories]
-        return draw_instances(self.image, self.masks, self.boxes, labels, colors=slots)
+        masks = self.masks if self.instances.has_masks else None
+        return draw_instances(self.image, masks, self.boxes, labels, colors=slots)
 
     def save(self, path: str | Path) -> None:
         """Write `plot()` to an image file; the ending chooses the format."""
@@ -89,20 +89,23 @@ class Result:
 def coco_detections(
     image_id: int | str, instances: Instances, category_ids: Sequence[int]
 ) -> list[dict[str, object]]:
-    """COCO detections of one image."""
+    """COCO detections of one image; without `segmentation` where there are no masks."""
     boxes = instances.boxes.tolist()
-    return [
+    detections: list[dict[str, object]] = [
         {
             "image_id": image_id,
             "category_id": category_id,
             "bbox": [x0, y0, x1 - x0, y1 - y0],
-            "segmentation": rle,
             "score": score,
         }
-        for category_id, (x0, y0, x1, y1), rle, score in zip(
-            category_ids, boxes, instances.rle(), instances.scores.tolist(), strict=True
+        for category_id, (x0, y0, x1, y1), score in zip(
+            category_ids, boxes, instances.scores.tolist(), strict=True
         )
     ]
+    if instances.has_masks:
+        for detection, rle in zip(detections, instances.rle(), strict=True):
+            detection["segmentation"] = rle
+    return detections
 
 
 def predict(model: SOLQ, image: ImageInput, *, threshold: float, top_k: int) -> Result:
@@ -117,18 +120,12 @@ def predict(model: SOLQ, image: ImageInput, *, threshold: float, top_k: int) -> 
     try:
         with torch.inference_mode():
             predictions = model([model.preprocessing(picture).to(device)])
-            codec = codec_of(model)
-            found = postprocess(predictions, [(picture.height, picture.width)], codec, top_k)[0]
+            sizes = [(picture.height, picture.width)]
+            found = postprocess(predictions, sizes, model.codec, top_k)[0]
     finally:
         model.train(was_training)
     kept, categories = known_categories(found, model.categories, threshold)
     return Result(image=picture, instances=kept, categories=categories)
-
-
-def codec_of(model: SOLQ) -> DCTMaskCodec:
-    """The mask codec that the model's vectors are written in, with the published threshold."""
-    config = model.config
-    return DCTMaskCodec(config.num_coefficients, config.mask_size, threshold="midrange")
 
 
 def known_categories(

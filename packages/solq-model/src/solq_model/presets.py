@@ -58,6 +58,7 @@ def tiny() -> ModelConfig:
         two_stage=True,
         query_selection="mixed",
         proposal_scale=0.1,
+        first_mask_layer=2,
         vector_hidden_dim=512,
         whitened_vectors=True,
     )

@@ -75,7 +75,7 @@ class Predictions:
 
     logits: Float[Tensor, "batch queries classes"]
     boxes: Float[Tensor, "batch queries 4"]  # cxcywh in 0..1 of the image without its padding
-    mask_vectors: Float[Tensor, "batch queries coefficients"]
+    mask_vectors: Float[Tensor, "batch queries coefficients"] | None  # None: no masks here
     auxiliary: tuple[Predictions, ...] = ()  # the decoder layers before the last, in order
     proposals: Proposals | None = None
 
@@ -87,17 +87,23 @@ class Instances:
     scores: Float[Tensor, " instances"]
     labels: Int[Tensor, " instances"]  # class slots of the network
     boxes: Float[Tensor, "instances 4"]  # (x0, y0, x1, y1) in pixels
-    mask_vectors: Float[Tensor, "instances coefficients"]
-    codec: MaskCodec  # that the vectors are written in
+    mask_vectors: Float[Tensor, "instances coefficients"] | None  # None: a detector of boxes
+    codec: MaskCodec | None  # that the vectors are written in
     image_size: tuple[int, int]  # (height, width)
 
     def __len__(self) -> int:
         return len(self.scores)
 
     @property
+    def has_masks(self) -> bool:
+        """Whether there are masks; without, `masks`, `box_masks` and `rle` are ValueErrors."""
+        return self.mask_vectors is not None
+
+    @property
     def box_masks(self) -> Bool[Tensor, "instances size size"]:
         """The masks, each in the frame of its box."""
-        decoded: Tensor = self.codec.decode(self.mask_vectors)
+        vectors, codec = self._encoded()
+        decoded: Tensor = codec.decode(vectors)
         return decoded
 
     @property
@@ -108,8 +114,8 @@ class Instances:
 
     def rle(self) -> list[dict[str, object]]:
         """COCO RLE of each mask (`size`, compressed `counts` as str); no full-size mask is made."""
-        boxes = self.boxes.float()
-        return self.codec.decode_to_rle(self.mask_vectors, boxes, self.image_size)
+        vectors, codec = self._encoded()
+        return codec.decode_to_rle(vectors, self.boxes.float(), self.image_size)
 
     def select(self, keep: Tensor) -> Instances:
         """The instances that an index or a boolean mask picks."""
@@ -118,5 +124,11 @@ class Instances:
             scores=self.scores[keep],
             labels=self.labels[keep],
             boxes=self.boxes[keep],
-            mask_vectors=self.mask_vectors[keep],
+            mask_vectors=None if self.mask_vectors is None else self.mask_vectors[keep],
         )
+
+    def _encoded(self) -> tuple[Tensor, MaskCodec]:
+        if self.mask_vectors is None or self.codec is None:
+            msg = "instances must have mask vectors and a codec to give masks, got boxes only"
+            raise ValueError(msg)
+        return self.mask_vectors, self.codec

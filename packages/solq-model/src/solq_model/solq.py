@@ -19,6 +19,7 @@ from solq_model.config import ModelConfig
 from solq_model.decoder import Decoder, DecoderLayer
 from solq_model.encoder import Encoder, EncoderLayer
 from solq_model.heads import MLP, LayerHeads, VectorHead
+from solq_model.mask_codec import MaskCodec, check_codec, configured_codec
 from solq_model.neck import Neck, downsample_padding, flatten_levels
 from solq_model.positions import BoxPositions, LearnedPositions, SinePositions
 from solq_model.preprocess import Preprocessing
@@ -43,7 +44,7 @@ class SOLQ(nn.Module):
         decoder: Decoder,
         class_heads: LayerHeads,
         box_heads: LayerHeads,
-        vector_head: VectorHead,
+        vector_head: VectorHead | None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -60,6 +61,27 @@ class SOLQ(nn.Module):
         self.class_heads = class_heads
         self.box_heads = box_heads
         self.vector_head = vector_head
+        self._codec = configured_codec(config)
+
+    @property
+    def codec(self) -> MaskCodec | None:
+        """What the mask vectors are written in; None for a network without any.
+
+        That of the configuration. The components of `ModelConfig.codec="pca"` are those of a data
+        set: set here, saved with the model.
+        """
+        if self.config.has_vectors and self._codec is None:
+            msg = (
+                "codec: this model has ModelConfig.codec='pca' but no components yet; "
+                "set model.codec to a PCAMaskCodec (fit or load one)"
+            )
+            raise ValueError(msg)
+        return self._codec
+
+    @codec.setter
+    def codec(self, codec: MaskCodec) -> None:
+        check_codec(self.config, codec)
+        self._codec = codec
 
     def forward(
         self, images: Sequence[Float[Tensor, "3 _ _"]], *, batch_invariant: bool = False
@@ -71,7 +93,21 @@ class SOLQ(nn.Module):
         `batch_invariant` each image passes the convolutions alone, and its result is that of a
         batch of one. Published numbers of padded batches need the default.
         """
-        levels = self._isolated_levels(images) if batch_invariant else self._padded_levels(images)
+        if not batch_invariant:
+            return self.forward_padded(PaddedImages.from_list(list(images)))
+        return self._predictions(self._isolated_levels(images))
+
+    def forward_padded(self, images: PaddedImages) -> Predictions:
+        """Predictions for a batch that is padded already: all of `forward` that is tensors."""
+        maps = self.neck.project(self.backbone(images.tensors))
+        return self._predictions(
+            [
+                self.neck.locate(m, downsample_padding(images.padding, (m.shape[2], m.shape[3])))
+                for m in maps
+            ]
+        )
+
+    def _predictions(self, levels: list[FeatureMap]) -> Predictions:
         memory = self.encoder(flatten_levels(levels, self.level_embedding))
         queries = self.queries(memory)
         layers = []
@@ -80,7 +116,7 @@ class SOLQ(nn.Module):
                 Predictions(
                     logits=self.class_heads.at(index)(content),
                     boxes=boxes,
-                    mask_vectors=self.vector_head(content),
+                    mask_vectors=self._mask_vectors(index, content),
                 )
             )
         return Predictions(
@@ -91,13 +127,11 @@ class SOLQ(nn.Module):
             proposals=queries.proposals,
         )
 
-    def _padded_levels(self, images: Sequence[Tensor]) -> list[FeatureMap]:
-        batch = PaddedImages.from_list(list(images))
-        maps = self.neck.project(self.backbone(batch.tensors))
-        return [
-            self.neck.locate(m, downsample_padding(batch.padding, (m.shape[2], m.shape[3])))
-            for m in maps
-        ]
+    def _mask_vectors(self, layer: int, content: Tensor) -> Tensor | None:
+        if self.vector_head is None or layer < self.config.first_mask_layer:
+            return None
+        vectors: Tensor = self.vector_head(content)
+        return vectors
 
     def _isolated_levels(self, images: Sequence[Tensor]) -> list[FeatureMap]:
         PaddedImages.from_list(list(images))  # the same checks of the argument
@@ -157,12 +191,7 @@ def build_model(config: ModelConfig) -> SOLQ:
         ),
         class_heads=_per_layer(_class_head(config), config),
         box_heads=_per_layer(_box_head(config), config),
-        vector_head=VectorHead(
-            hidden_dim,
-            config.vector_hidden_dim,
-            config.num_coefficients,
-            whitened=config.whitened_vectors,
-        ),
+        vector_head=_vector_head(config) if config.has_vectors else None,
     )
     _initialize(model)
     return model
@@ -229,6 +258,15 @@ def _box_head(config: ModelConfig) -> MLP:
     return head
 
 
+def _vector_head(config: ModelConfig) -> VectorHead:
+    return VectorHead(
+        config.hidden_dim,
+        config.vector_hidden_dim,
+        config.num_coefficients,
+        whitened=config.whitened_vectors,
+    )
+
+
 def _per_layer(head: nn.Module, config: ModelConfig) -> LayerHeads:
     """Own heads for each layer with box refinement, one for all without (solq.py:111-121)."""
     count = config.decoder_layers if config.box_refinement else 1
@@ -257,6 +295,6 @@ def _initialize(model: SOLQ) -> None:
     first = model.box_heads.at(0)
     assert isinstance(first, MLP)
     initialize.initialize_box_head(first, size_bias=0.0 if model.config.two_stage else -2.0)
-    initialize.initialize_vector_head(
-        model.vector_head.mlp, bias=0.0 if model.config.whitened_vectors else -2.0
-    )
+    if model.vector_head is not None:
+        bias = 0.0 if model.config.whitened_vectors else -2.0
+        initialize.initialize_vector_head(model.vector_head.mlp, bias=bias)

@@ -163,15 +163,15 @@ class _Training:
         metrics = evaluation.metrics
         record = {"step": step, "epoch": run.epoch_of(step), "train_seconds": self.progress.seconds}
         _append(self.output / METRICS, record | metrics.to_dict())
+        of_masks = "" if metrics.segm is None else f", mask AP {metrics.segm.AP:.3f}"
         self.console.print(
-            f"epoch {run.epoch_of(step)}, step {step}: "
-            f"box AP {metrics.bbox.AP:.3f}, mask AP {metrics.segm.AP:.3f}",
+            f"epoch {run.epoch_of(step)}, step {step}: box AP {metrics.bbox.AP:.3f}{of_masks}",
             highlight=False,
         )
         self.metrics = metrics.to_dict()
-        if self.progress.best <= metrics.segm.AP:
+        if self.progress.best <= metrics.ranking_ap:
             run.model.save(self.output / BEST)
-            self.progress = replace(self.progress, best=metrics.segm.AP)
+            self.progress = replace(self.progress, best=metrics.ranking_ap)
         self.progress = replace(self.progress, evaluated=step)
         return evaluation
 
@@ -209,7 +209,7 @@ def train_step(run: Run, batch: Batch, step: int, output: Path) -> tuple[Losses,
     no number; the weights are then as before the step.
     """
     seed_step(run.config.seed, step)
-    losses = losses_of(run.model, run.criterion, run.codec, batch)
+    losses = losses_of(run.model, run.criterion, batch)
     norm = None
     if torch.isfinite(losses.total):
         run.optimizer.zero_grad(set_to_none=True)

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from solq_model.postprocess import postprocess
-from solq_model.predict import codec_of
 from solq_model.preprocess import Preprocessing
 from solq_model.solq import SOLQ
 from solq_train.data import CocoImage, Split, load_image, read_coco
@@ -65,12 +64,13 @@ def evaluate(
     Results do not depend on `batch_size`: each image passes the convolutions alone.
     """
     images = EvaluationImages(split, model.preprocessing, image_ids)
-    evaluator = CocoEvaluator(split.annotations, image_ids=image_ids)
+    evaluator = CocoEvaluator(
+        split.annotations, image_ids=image_ids, has_masks=model.config.has_masks
+    )
     loader: DataLoader[tuple[Tensor, CocoImage]] = DataLoader(
         images, batch_size=batch_size, num_workers=num_workers, collate_fn=list
     )
     device = next(model.parameters()).device
-    codec = codec_of(model)
     was_training = model.training
     model.eval()
     try:
@@ -81,7 +81,7 @@ def evaluate(
                 )
                 records = [record for _, record in samples]
                 sizes = [(record.height, record.width) for record in records]
-                found = postprocess(predictions, sizes, codec, top_k)
+                found = postprocess(predictions, sizes, model.codec, top_k)
                 for record, instances in zip(records, found, strict=True):
                     evaluator.add(record.id, instances, model.categories)
                 advance(len(samples))

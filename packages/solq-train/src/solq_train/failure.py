@@ -9,24 +9,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from solq_maskcodec import MaskCodec
 from solq_model.atomic import atomic_directory
-from solq_model.predict import codec_of
 from solq_model.saved import load_model, write_model
 from solq_model.solq import SOLQ
 from solq_train.config import TrainConfig
 from solq_train.criterion import Criterion, Losses, encode_targets
 from solq_train.data import Batch, Target
 from solq_train.provenance import file_sha256
+from solq_train.run import Run, build_criterion
 from solq_train.run_file import override
-
-if TYPE_CHECKING:
-    from solq_train.run import Run
 
 FAILURE = "non_finite"
 BATCH = "batch.pt"
@@ -60,10 +56,10 @@ def seed_step(seed: int, step: int) -> None:
     torch.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def losses_of(model: SOLQ, criterion: Criterion, codec: MaskCodec, batch: Batch) -> Losses:
+def losses_of(model: SOLQ, criterion: Criterion, batch: Batch) -> Losses:
     """Forward pass and losses of a batch."""
     device = next(model.parameters()).device
-    targets = encode_targets(batch.targets, codec, device)
+    targets = encode_targets(batch.targets, model.codec, device)
     return criterion(model([image.to(device) for image in batch.images]), targets)
 
 
@@ -98,11 +94,9 @@ def replay(folder: Path) -> Replay:
     card, batch = _read_failure(folder)
     config = override(TrainConfig(), card["config"])
     model = load_model(folder).train()
-    codec = codec_of(model)
-    deviation = model.vector_head.deviation if config.model.whitened_vectors else None
     seed_step(config.seed, card["step"])
     with _watch(model) as bad_modules:
-        losses = losses_of(model, Criterion(config.loss, codec, deviation), codec, batch)
+        losses = losses_of(model, build_criterion(model, config.loss), batch)
     if torch.isfinite(losses.total):
         losses.total.backward()
     bad_gradients = [

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from pycocotools import mask as rle_masks
@@ -19,14 +20,21 @@ from pycocotools import mask as rle_masks
 from solq_maskcodec import masks_to_rle, rle_to_masks
 from solq_model.atomic import atomic_file
 from solq_model.draw import draw_instances
-from solq_model.predict import codec_of
 from solq_model.saved import load_model
 from solq_train.checkpoint import LAST
 from solq_train.config import TrainConfig
-from solq_train.data import CocoFile, CocoImage, Split, annotation_mask, load_image, read_coco
+from solq_train.data import (
+    CocoAnnotation,
+    CocoFile,
+    CocoImage,
+    Split,
+    annotation_mask,
+    load_image,
+    read_coco,
+)
 from solq_train.data.dataset import clipped_boxes
 from solq_train.engine import BEST, METRICS, TrainingResult
-from solq_train.metrics import CocoMetrics, codec_ceiling
+from solq_train.metrics import CocoMetrics, ceiling_numbers, codec_ceiling
 from solq_train.provenance import file_sha256, git_state, versions
 from solq_train.report import ExamplePicture, RunReport, read_metrics, write_report
 
@@ -41,7 +49,7 @@ class Outcome:
     """The numbers of a finished run."""
 
     metrics: CocoMetrics
-    ceiling: CocoMetrics
+    ceiling: CocoMetrics | None  # None: a detector of boxes has no codec
     summary: dict[str, Any]
 
 
@@ -58,12 +66,14 @@ def write_outcome(
 ) -> Outcome:
     """Write the summary and the report of a finished run."""
     ids = set(config.data.image_ids) or None
-    codec = codec_of(load_model(output / BEST))
-    ceiling = codec_ceiling(validation.annotations, codec, image_ids=ids)
+    codec = load_model(output / BEST).codec
+    ceiling = None
+    if codec is not None:
+        ceiling = codec_ceiling(validation.annotations, codec, image_ids=ids)
     metrics = result.evaluation.metrics
     summary = {
         **metrics.to_dict(),
-        "ceiling.segm.AP": ceiling.segm.AP,
+        **ceiling_numbers(ceiling),
         "steps": result.progress.step,
         "epochs": epochs,
         "train_seconds": round(result.progress.seconds, 2),
@@ -78,7 +88,8 @@ def write_outcome(
     with atomic_file(output / SUMMARY) as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     coco = read_coco(validation.annotations)
-    pictures = _pictures(coco, validation.images, result.evaluation.detections, ids)
+    has_masks = metrics.segm is not None
+    pictures = _pictures(coco, validation.images, result.evaluation.detections, ids, has_masks)
     write_report(
         output / REPORT,
         RunReport(
@@ -120,6 +131,7 @@ def _pictures(
     folder: Path,
     detections: Sequence[dict[str, Any]],
     image_ids: set[int] | None,
+    has_masks: bool,
 ) -> _Pictures:
     """The first images and the worst ones: those whose objects are covered least."""
     by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
@@ -128,30 +140,51 @@ def _pictures(
             by_image[detection["image_id"]].append(detection)
     images = [image for image in coco.images if image_ids is None or image.id in image_ids]
     with_objects = [image for image in images if any(not a.is_crowd for a in image.annotations)]
-    coverage = {image.id: _coverage(image, by_image[image.id]) for image in with_objects}
+    coverage = {image.id: _coverage(image, by_image[image.id], has_masks) for image in with_objects}
     worst = sorted(with_objects, key=lambda image: coverage[image.id])[:NUM_PICTURES]
     names = {category["id"]: str(category["name"]) for category in coco.categories}
+    iou = f"mean {'mask' if has_masks else 'box'} IoU"
 
     def draw(chosen: list[CocoImage]) -> list[ExamplePicture]:
         return [
-            _example(image, folder, by_image[image.id], names, coverage[image.id])
+            _example(image, folder, by_image[image.id], names, f"{iou} {coverage[image.id]:.2f}")
             for image in chosen
         ]
 
     return _Pictures(first=draw(with_objects[:NUM_PICTURES]), worst=draw(worst))
 
 
-def _coverage(image: CocoImage, detections: Sequence[dict[str, Any]]) -> float:
-    """Mean over the objects of the best mask IoU with a detection of the same category."""
+def _coverage(image: CocoImage, detections: Sequence[dict[str, Any]], has_masks: bool) -> float:
+    """Mean over the objects of the best IoU with a detection of the same category.
+
+    Of masks, or of boxes where the network finds no masks.
+    """
+    size = (image.height, image.width)
     best = []
     for annotation in image.annotations:
         if annotation.is_crowd:
             continue
-        truth = masks_to_rle(annotation_mask(annotation, (image.height, image.width))[None])
-        same = [d["segmentation"] for d in detections if d["category_id"] == annotation.category_id]
-        overlaps: Any = rle_masks.iou(same, truth, [0])  # type: ignore[arg-type]  # list of dicts
-        best.append(float(overlaps.max()) if same else 0.0)
+        same = [d for d in detections if d["category_id"] == annotation.category_id]
+        best.append(max(_overlaps(annotation, same, size, has_masks), default=0.0))
     return sum(best) / len(best)
+
+
+def _overlaps(
+    annotation: CocoAnnotation,
+    detections: Sequence[dict[str, Any]],
+    size: tuple[int, int],
+    has_masks: bool,
+) -> list[float]:
+    """The IoU of each detection with the object."""
+    if not detections:
+        return []
+    truth: Any = np.array([annotation.bbox_xywh])
+    found: Any = np.array([detection["bbox"] for detection in detections])
+    if has_masks:
+        truth = masks_to_rle(annotation_mask(annotation, size)[None])
+        found = [detection["segmentation"] for detection in detections]
+    overlaps: Any = rle_masks.iou(found, truth, [0])
+    return [float(overlap) for overlap in overlaps[:, 0]]
 
 
 def _example(
@@ -159,7 +192,7 @@ def _example(
     folder: Path,
     detections: Sequence[dict[str, Any]],
     names: dict[int, str],
-    coverage: float,
+    coverage: str,
 ) -> ExamplePicture:
     picture = load_image(folder, image)
     order = {category_id: index for index, category_id in enumerate(sorted(names))}
@@ -177,7 +210,7 @@ def _example(
         ground_truth=truth,
         prediction=_draw_detections(picture, detections, names, order),
         caption=f"{len(objects)} objects, {len(detections)} found with a score of at least "
-        f"{DRAWN_SCORE}; mean mask IoU {coverage:.2f}",
+        f"{DRAWN_SCORE}; {coverage}",
     )
 
 
@@ -188,13 +221,14 @@ def _draw_detections(
     order: dict[int, int],
 ) -> Image.Image:
     size = (picture.height, picture.width)
-    rles = [d["segmentation"] for d in detections]
+    rles = [d["segmentation"] for d in detections if "segmentation" in d]
     masks = [torch.from_numpy(mask) for mask in rle_to_masks(rles)]
+    drawn = None if len(rles) < len(detections) else _stack(masks, size)
     boxes = torch.tensor([d["bbox"] for d in detections], dtype=torch.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     labels = [f"{names[d['category_id']]} {d['score']:.2f}" for d in detections]
     colors = [order[d["category_id"]] for d in detections]
-    return draw_instances(picture, _stack(masks, size), boxes, labels, colors=colors)
+    return draw_instances(picture, drawn, boxes, labels, colors=colors)
 
 
 def _stack(masks: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:

@@ -40,9 +40,7 @@ def tiny_cpu() -> TrainConfig:
             crop=0.0,
             num_workers=0,
         ),
-        loss=LossConfig(
-            vector_layers="last", vector_space="whitened", mask_weight=2.0, mask_loss_size=64
-        ),
+        loss=LossConfig(vector_space="whitened", mask_weight=2.0, mask_loss_size=64),
         optimizer=OptimizerConfig(
             learning_rate=1e-3,
             backbone_learning_rate=1e-3,

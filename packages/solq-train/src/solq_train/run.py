@@ -19,12 +19,11 @@ from torch.utils.data import DataLoader, Subset
 from solq_maskcodec import MaskCodec
 from solq_model import Categories, build_model, load_official_checkpoint
 from solq_model.backbones import SwinBackbone, load_swin_weights
-from solq_model.predict import codec_of
 from solq_model.preprocess import Preprocessing
 from solq_model.saved import find_model, load_weights
 from solq_model.solq import SOLQ
 from solq_train.config import DataConfig, TrainConfig
-from solq_train.criterion import Criterion, encode_targets
+from solq_train.criterion import Criterion, LossConfig, encode_targets
 from solq_train.data import (
     CocoInstances,
     EpochSampler,
@@ -55,7 +54,6 @@ class Run:
     dataset: CocoInstances
     sampler: EpochSampler
     loader: DataLoader[tuple[Tensor, Target]]
-    codec: MaskCodec
     criterion: Criterion
     optimizer: AdamW
     schedule: LambdaLR
@@ -79,14 +77,13 @@ def prepare_run(config: TrainConfig, split: Split) -> Run:
     model.preprocessing = Preprocessing(
         short_side=config.data.eval_short_side, max_size=config.data.max_size
     )
-    codec = codec_of(model)
     _load_initial_weights(model, config)
-    if config.model.whitened_vectors and config.initial_weights is None:
-        model.vector_head.set_statistics(
-            *vector_statistics(dataset, codec, _chosen(config, dataset))
-        )
+    codec = model.codec
+    head = model.vector_head
+    if head is not None and head.whitened and config.initial_weights is None:
+        assert codec is not None
+        head.set_statistics(*vector_statistics(dataset, codec, _chosen(config, dataset)))
     model.to(device)
-    deviation = model.vector_head.deviation if config.model.whitened_vectors else None
     sampler, loader = _loader(config, dataset)
     steps_per_epoch = len(loader)
     total_steps = config.max_steps or config.optimizer.epochs * steps_per_epoch
@@ -97,8 +94,7 @@ def prepare_run(config: TrainConfig, split: Split) -> Run:
         dataset=dataset,
         sampler=sampler,
         loader=loader,
-        codec=codec,
-        criterion=Criterion(config.loss, codec, deviation),
+        criterion=build_criterion(model, config.loss),
         optimizer=optimizer,
         schedule=build_schedule(
             optimizer,
@@ -110,6 +106,13 @@ def prepare_run(config: TrainConfig, split: Split) -> Run:
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
     )
+
+
+def build_criterion(model: SOLQ, config: LossConfig) -> Criterion:
+    """The losses for what the model predicts."""
+    head = model.vector_head
+    deviation = head.deviation if head is not None and head.whitened else None
+    return Criterion(config, model.codec, deviation)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -215,7 +218,9 @@ def vector_statistics(
     vectors = [torch.zeros(0, codec.num_coefficients)]
     for index in indices:
         _, target = dataset[index]
-        vectors.append(encode_targets([target], codec).mask_vectors)
+        encoded = encode_targets([target], codec).mask_vectors
+        assert encoded is not None
+        vectors.append(encoded)
         if sum(map(len, vectors)) >= STATISTICS_OBJECTS:
             break
     stacked = torch.cat(vectors)

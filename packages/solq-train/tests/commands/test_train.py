@@ -44,6 +44,35 @@ def test_a_run_leaves_all_that_it_promises(trained):
     assert summary["weights_sha256"] == {name: weights(trained / name) for name in ("best", "last")}
 
 
+def test_a_detector_of_boxes_is_trained_evaluated_and_shown_without_mask_figures(
+    train, solq, shapes, tmp_path
+):
+    ran = train("--model.mask-head", "none")
+    assert (ran.code, ran.errors) == (0, "")
+    assert "box" in ran.output
+    assert "mask" not in ran.output
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert "bbox.AP" in summary
+    assert not any("segm" in name for name in summary)
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "Box AP" in page
+    assert "mean box IoU" in page
+    assert not any(figure in page for figure in ("Mask AP", "mask AP", "ceiling is"))
+    records = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert "loss_bbox" in records
+    assert "loss_vector" not in records
+    best, picture = tmp_path / "run" / "best", shapes / "val" / "000001.png"
+    evaluated = solq("evaluate", "--model", best, "--data", shapes, "--output", tmp_path / "out")
+    assert (evaluated.code, evaluated.errors) == (0, "")
+    numbers = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert len(numbers) == 12
+    detections = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert set(detections[0]) == {"image_id", "category_id", "bbox", "score"}
+    found = SOLQ.load(best).predict(picture, threshold=0.0)
+    assert len(found) > 0
+    assert found.plot().size[0] >= 64
+
+
 def test_the_saved_model_knows_the_categories_and_predicts(trained, shapes):
     model = SOLQ.load(trained / "best")
     result = model.predict(shapes / "val" / "000001.png", threshold=0.0)

@@ -100,12 +100,24 @@ def test_layers_before_the_last_have_their_own_terms_and_matches(codec, one_obje
     assert losses.total > 2 * single.total
 
 
-def test_vectors_and_masks_of_the_last_layer_only(codec, one_object):
+def test_layers_without_vectors_have_no_mask_terms(codec, one_object):
     layer = undecided(codec)
-    config = LossConfig(vector_layers="last", mask_weight=2.0)
-    losses = Criterion(config, codec)(replace(layer, auxiliary=(layer, layer)), one_object)
+    first = replace(layer, mask_vectors=None)
+    criterion = Criterion(LossConfig(mask_weight=2.0), codec)
+    losses = criterion(replace(layer, auxiliary=(first, layer)), one_object)
     of_masks = {name for name in losses.terms if name.startswith(("loss_vector", "loss_mask"))}
-    assert of_masks == {"loss_vector", "loss_mask"}
+    assert of_masks == {"loss_vector", "loss_vector_1", "loss_mask"}
+    assert {"loss_bbox", "loss_bbox_0", "loss_bbox_1"} <= losses.terms.keys()
+
+
+def test_a_detector_is_taught_classes_and_boxes(codec, one_object):
+    layer = replace(undecided(codec), mask_vectors=None)
+    targets = replace(one_object, box_masks=None, mask_vectors=None)
+    losses = Criterion(LossConfig(mask_weight=2.0), None)(layer, targets)
+    with_masks = Criterion(LossConfig(), codec)(undecided(codec), one_object)
+    assert numbers(losses.terms) == {
+        name: with_masks.terms[name].item() for name in ("loss_ce", "loss_bbox", "loss_giou")
+    }
 
 
 def test_without_its_weight_there_is_no_mask_loss(codec, one_object):

@@ -45,6 +45,13 @@ def test_objects_of_all_images_follow_each_other(targets, codec):
     assert encoded.labels.tolist() == [2, 0, 1]
 
 
+def test_without_a_codec_there_are_boxes_only(targets, codec):
+    encoded = encode_targets(targets, None)
+    assert encoded.box_masks is None
+    assert encoded.mask_vectors is None
+    assert torch.equal(encoded.boxes, encode_targets(targets, codec).boxes)
+
+
 def test_masks_are_cropped_to_their_boxes_and_encoded(targets, codec):
     encoded = encode_targets(targets, codec)
     assert encoded.box_masks.shape == (3, 8, 8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,19 @@ def test_the_coco_example_gives_its_published_numbers(coco_val2014_100, iou_type
 
     assert " ".join(f"{value:.4f}" for value in numbers.values()) == EXPECTED[iou_type]
     assert list(numbers.values()) == pycocotools_numbers(annotations, results, iou_type)
+
+
+def test_boxes_without_masks_have_box_numbers_only(rectangles):
+    evaluator = CocoEvaluator(rectangles, has_masks=False)
+    for image_id, found in ALL_TRUE.items():
+        boxes_only = replace(instances_of(found), mask_vectors=None, codec=None)
+        evaluator.add(image_id, boxes_only, CATEGORIES)
+    metrics = evaluator.summarize()
+    assert metrics.segm is None
+    assert metrics.ranking_ap == metrics.bbox.AP == pytest.approx(1.0)
+    assert all(name.startswith("bbox.") for name in metrics.to_dict())
+    assert format_table(metrics)[0] == ["", "box", "meaning"]
+    assert "segmentation" not in evaluator.detections[0]
 
 
 def test_finding_everything_gives_one_everywhere_and_ids_may_start_at_zero(rectangles):

@@ -177,6 +177,19 @@ def test_a_long_table_of_categories_is_folded(run, tmp_path):
     assert "<details>" in path.read_text(encoding="utf-8")
 
 
+def test_a_detector_has_no_mask_figures(run, tmp_path):
+    boxes_only = replace(metrics(0.765, 0.567), segm=None)
+    history = History(training=(), evaluations=({"step": 100, "bbox.AP": 0.5},))
+    path = tmp_path / "report.html"
+    write_report(path, replace(run, metrics=boxes_only, ceiling=None, history=history))
+    page = Page(path.read_text(encoding="utf-8"))
+    assert page.open == []
+    assert "0.765" in page.text
+    assert "In order of box AP" in page.text
+    assert not any(words in page.text for words in ("Mask AP", "mask AP", "mask ceiling"))
+    assert page.text.index("cup") < page.text.index("dog")
+
+
 def test_a_run_without_history_or_pictures_has_a_report_too(run, tmp_path):
     empty = replace(
         run,

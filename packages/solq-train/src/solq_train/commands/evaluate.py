@@ -11,11 +11,10 @@ from typing import Literal
 from rich.console import Console
 
 from solq_model.atomic import atomic_file
-from solq_model.predict import codec_of
 from solq_train.commands.output import metrics_table, results_folder
 from solq_train.data import Split, find_split
 from solq_train.evaluation import evaluate, image_ids_of
-from solq_train.metrics import codec_ceiling
+from solq_train.metrics import ceiling_numbers, codec_ceiling
 from solq_train.models import open_model
 from solq_train.run import resolve_device
 
@@ -65,11 +64,13 @@ class Evaluate:
             num_workers=self.num_workers,
             image_ids=ids,
         )
-        with console.status("codec ceiling"):
-            ceiling = codec_ceiling(split.annotations, codec_of(model), image_ids=ids)
+        ceiling = None
+        if model.codec is not None:
+            with console.status("codec ceiling"):
+                ceiling = codec_ceiling(split.annotations, model.codec, image_ids=ids)
         console.print(metrics_table(evaluation.metrics, ceiling))
         if self.output is not None:
-            numbers = evaluation.metrics.to_dict() | {"ceiling.segm.AP": ceiling.segm.AP}
+            numbers = evaluation.metrics.to_dict() | ceiling_numbers(ceiling)
             files = {"detections.json": evaluation.detections, "metrics.json": numbers}
             for name, content in files.items():
                 with atomic_file(self.output / name) as temporary:

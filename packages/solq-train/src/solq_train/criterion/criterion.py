@@ -24,8 +24,6 @@ class LossConfig:
     box_l1_weight: float = 5.0
     giou_weight: float = 2.0
     vector_weight: float = 3.0
-    vector_layers: Literal["all", "last"] = "all"
-    """Decoder layers whose mask vectors are supervised."""
     vector_space: Literal["raw", "whitened"] = "raw"
     """whitened: coefficients are compared in units of their deviation over the training set."""
     mask_weight: float = 0.0
@@ -59,9 +57,12 @@ class Criterion:
     """Losses of a batch; the same for every layer but for what `LossConfig` leaves to the last."""
 
     def __init__(
-        self, config: LossConfig, codec: MaskCodec, deviation: Tensor | None = None
+        self, config: LossConfig, codec: MaskCodec | None, deviation: Tensor | None = None
     ) -> None:
-        """`deviation` is that of each coefficient, for `vector_space="whitened"`."""
+        """`codec` is that of the mask vectors, None for a detector of boxes.
+
+        `deviation` is that of each coefficient, for `vector_space="whitened"`.
+        """
         if config.vector_space == "whitened" and deviation is None:
             msg = "vector_space='whitened' needs a model with ModelConfig.whitened_vectors"
             raise ValueError(msg)
@@ -130,13 +131,16 @@ class Criterion:
         *,
         last: bool,
     ) -> dict[str, Tensor]:
-        terms = {}
+        if layer.mask_vectors is None:
+            return {}
+        assert self.codec is not None
+        assert targets.mask_vectors is not None
+        assert targets.box_masks is not None
         vectors = layer.mask_vectors[pairs.images, pairs.queries]
-        if last or self.config.vector_layers == "all":
-            expected = targets.mask_vectors[pairs.objects]
-            distance = losses.vector_l1_loss(vectors, expected, self.deviation)
-            # Published: the coefficient is part of the term itself (solq.py:374-376).
-            terms["loss_vector"] = self.config.vector_weight * distance
+        expected = targets.mask_vectors[pairs.objects]
+        distance = losses.vector_l1_loss(vectors, expected, self.deviation)
+        # Published: the coefficient is part of the term itself (solq.py:374-376).
+        terms = {"loss_vector": self.config.vector_weight * distance}
         if last and self.config.mask_weight:
             box_masks = targets.box_masks[pairs.objects]
             terms["loss_mask"] = losses.mask_loss(

@@ -21,8 +21,8 @@ class EncodedTargets:
     counts: tuple[int, ...]  # objects of each image
     labels: Int[Tensor, " instances"]  # class slots
     boxes: Float[Tensor, "instances 4"]  # cxcywh in 0..1 of each object's own image
-    box_masks: Bool[Tensor, "instances size size"]  # in the frame of each box
-    mask_vectors: Float[Tensor, "instances coefficients"]
+    box_masks: Bool[Tensor, "instances size size"] | None  # in the frame of each box
+    mask_vectors: Float[Tensor, "instances coefficients"] | None  # None: only boxes are taught
 
     @property
     def offsets(self) -> list[int]:
@@ -35,22 +35,27 @@ class EncodedTargets:
 
 @torch.no_grad()
 def encode_targets(
-    targets: Sequence[Target], codec: MaskCodec, device: torch.device | str = "cpu"
+    targets: Sequence[Target], codec: MaskCodec | None, device: torch.device | str = "cpu"
 ) -> EncodedTargets:
-    """Boxes normalised by their image, masks cropped to their boxes and encoded."""
-    box_masks = [
-        crop_masks(t.masks.to(device), t.boxes.to(device), codec.mask_size) for t in targets
-    ]
+    """Boxes normalised by their image, masks cropped to their boxes and encoded.
+
+    Without a codec (a detector of boxes) there are no masks.
+    """
+    box_masks = None
+    if codec is not None:
+        size = codec.mask_size
+        box_masks = torch.cat(
+            [crop_masks(t.masks.to(device), t.boxes.to(device), size) for t in targets]
+        )
     boxes = []
     for target in targets:
         height, width = target.image_size
         scale = torch.tensor([width, height, width, height], dtype=torch.float32)
         boxes.append(xyxy_to_cxcywh(target.boxes.float()) / scale)
-    cropped = torch.cat(box_masks)
     return EncodedTargets(
         counts=tuple(len(t.labels) for t in targets),
         labels=torch.cat([t.labels for t in targets]).to(device),
         boxes=torch.cat(boxes).to(device),
-        box_masks=cropped,
-        mask_vectors=codec.encode(cropped),
+        box_masks=box_masks,
+        mask_vectors=None if codec is None else codec.encode(box_masks),
     )

@@ -1,5 +1,6 @@
 """Instances → AP, and the best AP that the mask codec allows."""
 
+from .ceiling import ceiling_numbers as ceiling_numbers
 from .ceiling import codec_ceiling as codec_ceiling
 from .coco_ap import ApStats as ApStats
 from .coco_ap import CocoEvaluator as CocoEvaluator

@@ -27,6 +27,13 @@ def codec_ceiling(
     return coco_metrics(coco, detections)
 
 
+def ceiling_numbers(ceiling: CocoMetrics | None) -> dict[str, float]:
+    """What is written down of a ceiling; nothing where there is none."""
+    if ceiling is None or ceiling.segm is None:
+        return {}
+    return {"ceiling.segm.AP": ceiling.segm.AP}
+
+
 def _targets(image: CocoImage, codec: MaskCodec) -> Iterator[Detection]:
     image_size = (image.height, image.width)
     objects = [annotation for annotation in image.annotations if not annotation.is_crowd]

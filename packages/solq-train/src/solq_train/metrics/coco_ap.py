@@ -78,14 +78,20 @@ class CocoMetrics:
     """Box and mask AP of one set of detections, and the categories they are averaged over."""
 
     bbox: ApStats
-    segm: ApStats
+    segm: ApStats | None  # None: a detector of boxes
     categories: tuple[EvaluatedCategory, ...]
 
+    @property
+    def ranking_ap(self) -> float:
+        """The AP that models are ranked by: of their masks, of a detector's boxes."""
+        return self.bbox.AP if self.segm is None else self.segm.AP
+
     def to_dict(self) -> dict[str, float]:
-        """The 24 numbers under flat names such as `bbox.AP` and `segm.AP50`."""
+        """The 24 numbers under flat names such as `bbox.AP` and `segm.AP50`; 12 without masks."""
         return {
             f"{field}.{name}": value
             for field, stats in (("bbox", self.bbox), ("segm", self.segm))
+            if stats is not None
             for name, value in stats.to_dict().items()
         }
 
@@ -94,10 +100,17 @@ class CocoEvaluator:
     """Collects detections image by image, as run lengths, and gives their COCO numbers.
 
     Images that were never added count as images without detections. `image_ids` narrows the
-    evaluation to these images of the annotation file.
+    evaluation to these images of the annotation file; without `has_masks` only boxes count.
     """
 
-    def __init__(self, annotations: Path, *, image_ids: Collection[int] | None = None) -> None:
+    def __init__(
+        self,
+        annotations: Path,
+        *,
+        image_ids: Collection[int] | None = None,
+        has_masks: bool = True,
+    ) -> None:
+        self._has_masks = has_masks
         self._coco = selected_images(annotations, image_ids)
         self._images = {image.id: image for image in self._coco.images}
         self._added: set[int] = set()
@@ -113,7 +126,7 @@ class CocoEvaluator:
 
     def summarize(self) -> CocoMetrics:
         """The COCO numbers of everything added so far."""
-        return coco_metrics(self._coco, self.detections)
+        return coco_metrics(self._coco, self.detections, has_masks=self._has_masks)
 
     def _check(self, image_id: int, instances: Instances) -> None:
         if image_id not in self._images:
@@ -152,16 +165,20 @@ def evaluate_detections(
     return _evaluate(read_coco(annotations), detections, iou_types)
 
 
-def coco_metrics(coco: CocoFile, detections: Sequence[Detection]) -> CocoMetrics:
-    """Box and mask AP of detections that have both entries."""
-    stats = _evaluate(coco, detections, ("bbox", "segm"))
-    return CocoMetrics(bbox=stats["bbox"], segm=stats["segm"], categories=_categories(coco))
+def coco_metrics(
+    coco: CocoFile, detections: Sequence[Detection], *, has_masks: bool = True
+) -> CocoMetrics:
+    """Box and mask AP of detections that have both entries; without `has_masks` of boxes alone."""
+    stats = _evaluate(coco, detections, ("bbox", "segm") if has_masks else ("bbox",))
+    return CocoMetrics(bbox=stats["bbox"], segm=stats.get("segm"), categories=_categories(coco))
 
 
 def format_table(metrics: CocoMetrics, ceiling: CocoMetrics | None = None) -> list[list[str]]:
-    """Rows of text: a header, then name, box, mask, the mask ceiling if given, and the meaning."""
-    columns = {"box": metrics.bbox.to_dict(), "mask": metrics.segm.to_dict()}
-    if ceiling is not None:
+    """Rows of text: a header, then name, box, mask and mask ceiling where given, the meaning."""
+    columns = {"box": metrics.bbox.to_dict()}
+    if metrics.segm is not None:
+        columns["mask"] = metrics.segm.to_dict()
+    if ceiling is not None and ceiling.segm is not None:
         columns["mask ceiling"] = ceiling.segm.to_dict()
     rows = [["", *columns, "meaning"]]
     for name, meaning in _MEANINGS.items():

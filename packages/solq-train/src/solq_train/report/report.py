@@ -22,7 +22,7 @@ from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
 from solq_model.atomic import atomic_file
-from solq_train.metrics.coco_ap import CocoMetrics, format_ap, format_table
+from solq_train.metrics.coco_ap import ApStats, CocoMetrics, format_ap, format_table
 from solq_train.report.charts import Series, line_chart
 
 LARGEST_SIDE = 640  # pixels of an embedded picture
@@ -60,7 +60,7 @@ class RunReport:
     config: Mapping[str, Any]  # nested
     history: History
     metrics: CocoMetrics
-    ceiling: CocoMetrics
+    ceiling: CocoMetrics | None  # None: a model without a mask codec
     examples: Sequence[ExamplePicture]
     worst: Sequence[ExamplePicture]
     timing: Mapping[str, float]  # what took how many seconds
@@ -82,9 +82,7 @@ class _CategoryRow:
     name: str
     id: int
     num_objects: int
-    bbox: float
-    segm: float
-    ceiling: float
+    bars: tuple[tuple[str, float], ...]  # kind and AP, in the order of `_columns`
 
 
 def write_report(path: Path, run: RunReport) -> None:
@@ -97,6 +95,7 @@ def write_report(path: Path, run: RunReport) -> None:
         tiles=_tiles(run),
         curves=_curves(run),
         table=format_table(run.metrics, run.ceiling),
+        columns=_columns(run),
         categories=_category_rows(run),
         long_table=LONG_TABLE,
     )
@@ -141,13 +140,14 @@ def format_duration(seconds: float) -> str:
 
 
 def _tiles(run: RunReport) -> list[_Tile]:
-    box, mask, best = run.metrics.bbox, run.metrics.segm, run.ceiling.segm
-    share = f"reached: {100 * max(mask.AP, 0) / best.AP:.0f} %" if best.AP > 0 else ""
-    tiles = [
-        _Tile(label="Box AP", value=format_ap(box.AP), note=f"AP50 {format_ap(box.AP50)}"),
-        _Tile(label="Mask AP", value=format_ap(mask.AP), note=f"AP50 {format_ap(mask.AP50)}"),
-        _Tile(label="Mask AP ceiling", value=format_ap(best.AP), note=share),
-    ]
+    box, mask, best = run.metrics.bbox, run.metrics.segm, _ceiling(run)
+    tiles = [_Tile(label="Box AP", value=format_ap(box.AP), note=f"AP50 {format_ap(box.AP50)}")]
+    if mask is not None:
+        note = f"AP50 {format_ap(mask.AP50)}"
+        tiles.append(_Tile(label="Mask AP", value=format_ap(mask.AP), note=note))
+    if mask is not None and best is not None:
+        share = f"reached: {100 * max(mask.AP, 0) / best.AP:.0f} %" if best.AP > 0 else ""
+        tiles.append(_Tile(label="Mask AP ceiling", value=format_ap(best.AP), note=share))
     tiles += [
         _Tile(label=name, value=format_duration(seconds), note="")
         for name, seconds in run.timing.items()
@@ -159,6 +159,11 @@ def _tiles(run: RunReport) -> list[_Tile]:
     return tiles
 
 
+def _ceiling(run: RunReport) -> ApStats | None:
+    """The mask AP that the codec allows, where there is one."""
+    return None if run.ceiling is None else run.ceiling.segm
+
+
 def _curves(run: RunReport) -> list[tuple[str, str]]:
     """Title and drawing of each chart."""
     training, evaluations = run.history.training, run.history.evaluations
@@ -168,8 +173,9 @@ def _curves(run: RunReport) -> list[tuple[str, str]]:
         _column(evaluations, "segm.AP", "mask AP"),
     ]
     x_range = _from_zero([record["step"] for record in (*training, *evaluations)])
-    if x_range is not None and run.ceiling.segm.AP >= 0:
-        level = [run.ceiling.segm.AP] * 2
+    ceiling = _ceiling(run)
+    if x_range is not None and ceiling is not None and ceiling.AP >= 0:
+        level = [ceiling.AP] * 2
         average_precision.append(Series(name="mask ceiling", x=x_range, y=level, dashed=True))
     rate = _column(training, "lr", "learning rate")
     speed = _column(training, "images_per_second", "images a second")
@@ -211,20 +217,27 @@ def _loss_terms(records: Sequence[Record]) -> list[Series]:
     return [_column(records, key, key.removeprefix("loss_")) for key in last]
 
 
+def _columns(run: RunReport) -> dict[str, ApStats]:
+    """What is shown of each category, by the bar's kind."""
+    columns = {"box": run.metrics.bbox, "mask": run.metrics.segm, "ceiling": _ceiling(run)}
+    return {kind: stats for kind, stats in columns.items() if stats is not None}
+
+
 def _category_rows(run: RunReport) -> list[_CategoryRow]:
-    """Categories by falling mask AP; those without an object to find come last."""
+    """Categories by falling AP (`ranking_ap`); those without an object to find come last."""
+    ranking = run.metrics.segm or run.metrics.bbox
     rows = [
         _CategoryRow(
             name=category.name,
             id=category.id,
             num_objects=category.num_objects,
-            bbox=run.metrics.bbox.by_category[category.id],
-            segm=run.metrics.segm.by_category[category.id],
-            ceiling=run.ceiling.segm.by_category[category.id],
+            bars=tuple(
+                (kind, stats.by_category[category.id]) for kind, stats in _columns(run).items()
+            ),
         )
         for category in run.metrics.categories
     ]
-    return sorted(rows, key=lambda row: -row.segm)
+    return sorted(rows, key=lambda row: -ranking.by_category[row.id])
 
 
 def _data_uri(image: Image.Image) -> str:
