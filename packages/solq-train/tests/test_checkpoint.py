@@ -17,6 +17,7 @@ from solq_train.checkpoint import (
     TRAINING_STATE,
     Progress,
     Resumed,
+    Trained,
     has_checkpoint,
     load_checkpoint,
     load_newest,
@@ -39,6 +40,8 @@ class Parts:
         self.optimizer = build_optimizer(self.model, settings)
         self.schedule = build_schedule(self.optimizer, settings, total_steps=9, steps_per_epoch=3)
 
+        self.trained = Trained(model=self.model, optimizer=self.optimizer, schedule=self.schedule)
+
     def step(self) -> None:
         for parameter in self.model.parameters():
             parameter.grad = torch.full_like(parameter, 0.1)
@@ -46,14 +49,13 @@ class Parts:
         self.schedule.step()
 
     def save(self, output: Path, progress: Progress = PROGRESS, keep: int = 2) -> None:
-        parts = (self.model, self.optimizer, self.schedule)
-        save_checkpoint(output, *parts, progress, about=ABOUT, keep=keep)
+        save_checkpoint(output, self.trained, progress, about=ABOUT, keep=keep)
 
     def load(self, directory: Path) -> Progress:
-        return load_checkpoint(directory, self.model, self.optimizer, self.schedule)
+        return load_checkpoint(directory, self.trained)
 
     def resume(self, output: Path) -> Resumed | None:
-        return load_newest(output, self.model, self.optimizer, self.schedule)
+        return load_newest(output, self.trained)
 
     def state(self) -> list[torch.Tensor]:
         moments = [v for s in self.optimizer.state.values() for v in s.values()]
@@ -132,15 +134,6 @@ def test_a_process_killed_between_two_renames_leaves_the_last_good_one(small_mod
         assert resumed is not None
         assert resumed.directory == aside
         aside.rename(saved)
-
-
-def test_what_a_killed_process_was_writing_is_deleted(small_model, saved):
-    half = saved.parent / ".last.4711.tmp"
-    half.mkdir()
-    (half / "model.safetensors").write_bytes(b"half")
-    (saved.parent / ".summary.json.4711.tmp").write_text("{")
-    Parts(small_model, seed=3).resume(saved.parent)
-    assert [path.name for path in saved.parent.iterdir()] == [LAST]
 
 
 def test_the_newest_whole_checkpoint_is_found_and_the_damaged_ones_are_named(small_model, tmp_path):

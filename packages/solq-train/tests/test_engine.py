@@ -14,13 +14,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from solq_maskcodec import DCTMaskCodec
 from solq_train import engine
 from solq_train.checkpoint import EARLIER, LAST
 from solq_train.data import Split, find_split
-from solq_train.engine import BEST, METRICS, changed_settings, forget_after, train, train_step
-from solq_train.failure import FAILURE, NonFiniteError
+from solq_train.engine import BEST, METRICS, changed_settings, forget_after, train
 from solq_train.run import prepare_run
+from solq_train.step import train_step
 from solq_train.stopping import StoppedError
 
 TIMING = {"images_per_second", "train_seconds"}
@@ -183,64 +182,6 @@ def test_a_run_on_chosen_images_is_evaluated_on_these(small_config, shapes, cons
     split = find_split(shapes, "train")
     result = train(prepare_run(config, split), split, tmp_path, console)
     assert {d["image_id"] for d in result.evaluation.detections} == {1, 3, 4, 7}
-
-
-def test_a_step_encodes_its_targets_once(small_config, shapes, tmp_path, monkeypatch):
-    config = replace(small_config, model=replace(small_config.model, decoder_layers=6))
-    run = prepare_run(config, find_split(shapes, "train"))
-    batch = next(iter(run.loader))
-    calls = []
-    encode = DCTMaskCodec.encode
-    monkeypatch.setattr(
-        DCTMaskCodec, "encode", lambda self, masks: calls.append(len(masks)) or encode(self, masks)
-    )
-    train_step(run, batch, 0, tmp_path)
-    assert calls == [sum(len(target.labels) for target in batch.targets)]
-
-
-@pytest.mark.parametrize("limit", [0.0, 0.1])
-def test_the_norm_that_is_told_is_the_one_before_clipping(small_config, shapes, tmp_path, limit):
-    optimizer = replace(small_config.optimizer, clip_norm=limit)
-    run = prepare_run(replace(small_config, optimizer=optimizer), find_split(shapes, "train"))
-    _, norm = train_step(run, next(iter(run.loader)), 0, tmp_path)
-    kept = torch.cat([p.grad.flatten() for p in run.model.parameters() if p.grad is not None])
-    assert norm > 0.1
-    expected = norm.item() if limit == 0 else limit
-    assert kept.double().norm().item() == pytest.approx(expected, rel=1e-4)
-
-
-def test_a_batch_of_empty_images_trains_without_harm(run, tmp_path):
-    batch = next(iter(run.loader))
-    nothing = [
-        replace(t, boxes=t.boxes[:0], labels=t.labels[:0], masks=t.masks[:0]) for t in batch.targets
-    ]
-    losses, norm = train_step(run, replace(batch, targets=nothing), 0, tmp_path)
-    assert torch.isfinite(losses.total)
-    assert torch.isfinite(norm)
-    assert all(torch.isfinite(p).all() for p in run.model.parameters())
-
-
-def test_a_loss_that_is_no_number_keeps_the_step_and_leaves_the_weights(run, tmp_path):
-    batch = next(iter(run.loader))
-    batch.images[1][0, 0, 0] = torch.nan
-    before = [parameter.detach().clone() for parameter in run.model.parameters()]
-    ids = ", ".join(str(target.image_id) for target in batch.targets)
-    expected = rf"not finite at step 7: .*loss_ce.* \(images {ids}\).*solq replay .*{FAILURE}"
-    with pytest.raises(NonFiniteError, match=expected):
-        train_step(run, batch, 7, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [FAILURE]
-    assert all(torch.equal(p, b) for p, b in zip(run.model.parameters(), before, strict=True))
-
-
-def test_a_gradient_that_is_no_number_keeps_the_step_and_leaves_the_weights(run, tmp_path):
-    batch = next(iter(run.loader))
-    parameter = run.model.level_embedding
-    parameter.register_hook(lambda gradient: gradient * torch.inf)
-    before = [parameter.detach().clone() for parameter in run.model.parameters()]
-    with pytest.raises(NonFiniteError, match=r"not finite at step 2: gradients"):
-        train_step(run, batch, 2, tmp_path)
-    assert (tmp_path / FAILURE).is_dir()
-    assert all(torch.equal(p, b) for p, b in zip(run.model.parameters(), before, strict=True))
 
 
 def test_a_run_that_fails_keeps_the_checkpoint_of_the_last_epoch(

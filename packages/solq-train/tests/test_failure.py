@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from solq_train.data import find_split
-from solq_train.engine import train_step
-from solq_train.failure import CARD, FAILURE, NonFiniteError, replay, seed_step
+from solq_train.failure import CARD, FAILURE, NonFiniteError, replay
 from solq_train.run import prepare_run
+from solq_train.step import train_step
 
 
 @pytest.fixture
@@ -51,12 +51,3 @@ def test_a_folder_of_something_else_is_refused_by_name(failed, damage):
     (failed / damage).write_bytes(b"{}")
     with pytest.raises(ValueError, match="not the folder of a step that came to no number"):
         replay(failed)
-
-
-def test_the_random_state_of_a_step_follows_from_seed_and_step_alone():
-    draws = []
-    for seed, step in ((1, 2), (1, 2), (1, 3), (2, 2)):
-        seed_step(seed, step)
-        draws.append(torch.rand(1).item())
-    assert draws[0] == draws[1]
-    assert len(set(draws)) == 3

@@ -19,8 +19,13 @@ class PaddedImages:
     padding: Bool[Tensor, "batch height width"]  # True on padding
 
     @classmethod
-    def from_list(cls, images: list[Tensor]) -> PaddedImages:
-        """Images `[3, height, width]` of any sizes, padded to the largest height and width."""
+    def from_list(
+        cls, images: list[Tensor], padded_size: tuple[int, int] | None = None
+    ) -> PaddedImages:
+        """Images `[3, height, width]` of any sizes, padded to the largest height and width.
+
+        Or to `padded_size` (height, width), which must hold each of them.
+        """
         if not images:
             msg = "images must hold at least one [3, height, width] tensor, got an empty list"
             raise ValueError(msg)
@@ -28,8 +33,11 @@ class PaddedImages:
             if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
                 msg = f"images[{index}] must be [3, height, width], got shape {tuple(image.shape)}"
                 raise ValueError(msg)
-        height = max(image.shape[1] for image in images)
-        width = max(image.shape[2] for image in images)
+        largest = tuple(max(image.shape[axis] for image in images) for axis in (1, 2))
+        height, width = padded_size or largest
+        if height < largest[0] or width < largest[1]:
+            msg = f"padded_size must be at least {largest} (height, width), got {padded_size}"
+            raise ValueError(msg)
         tensors = images[0].new_zeros(len(images), 3, height, width)
         padding = torch.ones(len(images), height, width, dtype=torch.bool, device=tensors.device)
         for index, image in enumerate(images):

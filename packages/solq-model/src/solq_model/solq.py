@@ -84,7 +84,11 @@ class SOLQ(nn.Module):
         self._codec = codec
 
     def forward(
-        self, images: Sequence[Float[Tensor, "3 _ _"]], *, batch_invariant: bool = False
+        self,
+        images: Sequence[Float[Tensor, "3 _ _"]],
+        *,
+        batch_invariant: bool = False,
+        padded_size: tuple[int, int] | None = None,
     ) -> Predictions:
         """Predictions for normalised images of any sizes, padded into one batch.
 
@@ -92,9 +96,12 @@ class SOLQ(nn.Module):
         norm run over it), so that results depend a little on the other images of the batch. With
         `batch_invariant` each image passes the convolutions alone, and its result is that of a
         batch of one. Published numbers of padded batches need the default.
+
+        `padded_size` (height, width) pads further than the largest image needs, to what a batch
+        needs that these images are a part of: they come to the same as in the whole batch.
         """
         if not batch_invariant:
-            return self.forward_padded(PaddedImages.from_list(list(images)))
+            return self.forward_padded(PaddedImages.from_list(list(images), padded_size))
         return self._predictions(self._isolated_levels(images))
 
     def forward_padded(self, images: PaddedImages) -> Predictions:

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
 
-from solq_model.atomic import atomic_directory, previous_of, remove_unfinished
+from solq_model.atomic import atomic_directory, previous_of
 from solq_model.saved import load_weights, write_model
 from solq_model.solq import SOLQ
 
@@ -58,11 +59,19 @@ class Resumed:
     skipped: tuple[str, ...]  # newer ones that cannot be used, and why
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What changes in training."""
+
+    model: SOLQ
+    optimizer: Optimizer
+    schedule: LRScheduler
+    average: AveragedModel | None = None  # of the weights, where it is asked for
+
+
 def save_checkpoint(
     output: Path,
-    model: SOLQ,
-    optimizer: Optimizer,
-    schedule: LRScheduler,
+    trained: Trained,
     progress: Progress,
     *,
     about: dict[str, Any],
@@ -74,8 +83,9 @@ def save_checkpoint(
     `keep` checkpoints are left, this one among them.
     """
     state = {
-        "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
+        "optimizer": trained.optimizer.state_dict(),
+        "schedule": trained.schedule.state_dict(),
+        "average": None if trained.average is None else trained.average.state_dict(),
         "progress": asdict(progress),
     }
     card = {"format": FORMAT, **asdict(progress), **about}
@@ -85,25 +95,22 @@ def save_checkpoint(
         aside = output / EARLIER / f"step-{before:08d}"
         aside.parent.mkdir(exist_ok=True)
     with atomic_directory(output / LAST, keep_old_as=aside) as temporary:
-        write_model(model, temporary)
+        write_model(trained.model, temporary)
         torch.save(state, temporary / TRAINING_STATE)
         (temporary / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     for directory in _earlier(output)[max(0, keep - 1) :]:
         shutil.rmtree(directory)
 
 
-def load_newest(
-    output: Path, model: SOLQ, optimizer: Optimizer, schedule: LRScheduler
-) -> Resumed | None:
+def load_newest(output: Path, trained: Trained) -> Resumed | None:
     """Put a run back to its newest checkpoint that is whole; None where there is none at all.
 
     ValueError with the reasons where there are some, but none can be used.
     """
-    remove_unfinished(output)
     skipped: list[str] = []
     for directory in _candidates(output):
         try:
-            progress = load_checkpoint(directory, model, optimizer, schedule)
+            progress = load_checkpoint(directory, trained)
             card = _read_card(directory)
         except ValueError as error:
             skipped.append(str(error))
@@ -115,16 +122,19 @@ def load_newest(
     return None
 
 
-def load_checkpoint(
-    directory: Path, model: SOLQ, optimizer: Optimizer, schedule: LRScheduler
-) -> Progress:
+def load_checkpoint(directory: Path, trained: Trained) -> Progress:
     """Put a run back to where this folder was written."""
-    load_weights(model, directory / "model.safetensors")
+    load_weights(trained.model, directory / "model.safetensors")
     path = directory / TRAINING_STATE
     try:
         state = _read_state(path)
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
+        trained.optimizer.load_state_dict(state["optimizer"])
+        trained.schedule.load_state_dict(state["schedule"])
+        if (trained.average is None) != (state["average"] is None):
+            msg = f"it was {'not ' * (state['average'] is None)}made with ema_decay"
+            raise ValueError(msg)
+        if trained.average is not None:
+            trained.average.load_state_dict(state["average"])
         return Progress(**state["progress"])
     except DAMAGE as error:
         msg = f"checkpoint {path}: not a whole training state of this run ({error})"
@@ -174,7 +184,7 @@ def _read_card(directory: Path) -> dict[str, Any]:
 def _read_state(path: Path) -> dict[str, Any]:
     state = torch.load(path, map_location="cpu", weights_only=True)
     found = state.keys() if isinstance(state, dict) else type(state).__name__
-    if found != {"optimizer", "schedule", "progress"}:
+    if found != {"optimizer", "schedule", "average", "progress"}:
         msg = f"it holds {found}"
         raise ValueError(msg)
     assert isinstance(state, dict)

@@ -54,6 +54,9 @@ class OptimizerConfig:
     clip_norm: float = 0.1
     """Gradients are scaled down to this norm; 0 leaves them."""
     batch_size: int = 32
+    """Images of a step, over all processes and all parts that are accumulated."""
+    accumulate: int = 1
+    """Parts that a process's batch is computed in, one after another, to need less memory."""
     epochs: int = 50
     schedule: Literal["step", "cosine"] = "step"
     """step: a tenth from `drop_epoch` on; cosine: down to `final_rate_factor` over the run."""
@@ -64,7 +67,7 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         rates = ("learning_rate", "backbone_learning_rate", "offset_rate_factor")
-        for name in (*rates, "batch_size", "epochs", "drop_epoch"):
+        for name in (*rates, "batch_size", "accumulate", "epochs", "drop_epoch"):
             if getattr(self, name) <= 0:
                 msg = f"optimizer.{name} must be above 0, got {getattr(self, name)}"
                 raise ValueError(msg)
@@ -92,6 +95,12 @@ class TrainConfig:
     """Epochs between evaluations; the last epoch is always evaluated."""
     log_every: int = 10
     """Steps between lines of metrics.jsonl."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: products and convolutions in 16 bits (autocast); weights and losses in 32."""
+    ema_decay: float = 0.0
+    """Evaluate and keep as `best` the exponential moving average of the weights; 0: the weights."""
+    compile: bool = False
+    """Compile the network with torch.compile."""
     checkpoint_every: int | None = None
     """Steps between checkpoints, besides the one at the end of every epoch."""
     keep_checkpoints: int = 2
@@ -108,6 +117,9 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 msg = f"{name} must be at least 1, got {getattr(self, name)}"
                 raise ValueError(msg)
+        if not 0 <= self.ema_decay < 1:
+            msg = f"ema_decay must be 0 <= ema_decay < 1, got {self.ema_decay}"
+            raise ValueError(msg)
         if not 0 <= self.seed < 2**63:
             msg = f"seed must be 0 to 2^63 - 1, got {self.seed}"
             raise ValueError(msg)

@@ -13,17 +13,15 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from torch import Tensor, nn
 
-from solq_model.atomic import atomic_file
+from solq_model.atomic import atomic_file, remove_unfinished
 from solq_train.checkpoint import LAST, Progress, load_newest, save_checkpoint
-from solq_train.criterion import Losses
 from solq_train.data import Batch, Split
 from solq_train.evaluation import Evaluation, evaluate
-from solq_train.failure import NonFiniteError, losses_of, save_failure, seed_step
 from solq_train.progress import Advance, show_steps
 from solq_train.provenance import git_state, versions
 from solq_train.run import Run
+from solq_train.step import StepResult, train_step
 from solq_train.stopping import StoppedError, StopRequest, stop_requests
 
 logger = logging.getLogger(__name__)
@@ -46,7 +44,8 @@ def train(
 ) -> TrainingResult:
     """Train to the end of the schedule; `output/last` is there after every epoch, at the least.
 
-    StoppedError, with everything saved, when the process is asked to stop.
+    StoppedError, with everything saved, when one of the processes is asked to stop. Only the first
+    of them writes and tells.
     """
     training = _Training(run, validation, output, console)
     if resume:
@@ -85,9 +84,12 @@ class _Training:
     def resume(self) -> None:
         """Go back to the newest checkpoint that is whole, and forget what was logged after it."""
         run = self.run
-        found = load_newest(self.output, run.model, run.optimizer, run.schedule)
+        if run.processes.is_first:
+            remove_unfinished(self.output)
+        found = load_newest(self.output, run.trained)
+        if run.processes.is_first:
+            forget_after(self.output / METRICS, found.progress.step if found else 0)
         if found is None:  # stopped before its first checkpoint
-            forget_after(self.output / METRICS, 0)
             return
         for reason in found.skipped:
             logger.warning("skipped: %s", reason)
@@ -95,7 +97,6 @@ class _Training:
             logger.warning("resumed with another setting: %s", setting)
         self.progress = found.progress
         self.metrics = found.card.get("metrics")
-        forget_after(self.output / METRICS, self.progress.step)
         self.console.print(
             f"resumed after step {self.progress.step} of {run.total_steps}, {found.directory}",
             highlight=False,
@@ -105,23 +106,23 @@ class _Training:
         """The epoch that the next step belongs to, from there on, or what is left of the run."""
         run, before = self.run, self.progress
         epoch, done = divmod(before.step, run.steps_per_epoch)
-        run.sampler.set_epoch(epoch, start=done * (run.loader.batch_size or 1))
+        run.sampler.set_epoch(epoch, start=done * run.batch_size)
         run.dataset.set_epoch(epoch)
         started = last_logged = time.perf_counter()
         images = 0
         for batch in self._batches(stop):
-            losses, norm = train_step(run, batch, self.progress.step, self.output)
+            result = train_step(run, batch, self.progress.step, self.output)
             step = self.progress.step + 1
             seconds = before.seconds + time.perf_counter() - started
             self.progress = replace(self.progress, step=step, seconds=seconds)
-            images += len(batch.images)
+            images += len(batch.images) * run.processes.count
             if step % run.config.log_every == 0 or step == run.total_steps:
                 now = time.perf_counter()
                 rate = images / (now - last_logged)
                 last_logged, images = now, 0
-                record = _training_record(run, step, losses, norm, rate)
-                _append(self.output / METRICS, record)
-                advance(0, f"loss {losses.total.item():.2f}  {rate:.1f} images/s")
+                record = _training_record(run, step, result, rate)
+                self._log(record)
+                advance(0, f"loss {record['loss']:.2f}  {rate:.1f} images/s")
             advance()
             if step == run.total_steps:
                 break
@@ -136,21 +137,24 @@ class _Training:
             yield from self.run.loader
         except RuntimeError:
             # A scheduler that preempts a job ends the loader's workers too: no more batches then.
-            if not stop:
+            # Several processes cannot agree on that any more, and go on from the last checkpoint.
+            if not stop or self.run.processes.count > 1:
                 raise
             self.stop_if_asked(stop)
 
     def stop_if_asked(self, stop: StopRequest) -> None:
         """Save and raise StoppedError if the process was asked to stop before the run's end."""
-        if stop.signum is None or self.progress.step >= self.run.total_steps:
+        asked = torch.tensor(stop.signum or 0)
+        signum = int(self.run.processes.largest(asked))
+        if not signum or self.progress.step >= self.run.total_steps:
             return
         self.save()
-        name = signal.Signals(stop.signum).name
+        name = signal.Signals(signum).name
         msg = (
             f"stopped by {name} after step {self.progress.step} of {self.run.total_steps}; "
             f"all is saved in {self.output / LAST}, and --resume goes on from there"
         )
-        raise StoppedError(msg, stop.signum)
+        raise StoppedError(msg, signum)
 
     def evaluate_if_due(self) -> Evaluation | None:
         """The evaluation at the end of an epoch or of the run, logged and perhaps the best."""
@@ -162,7 +166,7 @@ class _Training:
         evaluation = self.evaluate()
         metrics = evaluation.metrics
         record = {"step": step, "epoch": run.epoch_of(step), "train_seconds": self.progress.seconds}
-        _append(self.output / METRICS, record | metrics.to_dict())
+        self._log(record | metrics.to_dict())
         of_masks = "" if metrics.segm is None else f", mask AP {metrics.segm.AP:.3f}"
         self.console.print(
             f"epoch {run.epoch_of(step)}, step {step}: box AP {metrics.bbox.AP:.3f}{of_masks}",
@@ -170,7 +174,8 @@ class _Training:
         )
         self.metrics = metrics.to_dict()
         if self.progress.best <= metrics.ranking_ap:
-            run.model.save(self.output / BEST)
+            if run.processes.is_first:
+                run.evaluated_model.save(self.output / BEST)
             self.progress = replace(self.progress, best=metrics.ranking_ap)
         self.progress = replace(self.progress, evaluated=step)
         return evaluation
@@ -179,9 +184,10 @@ class _Training:
         """The COCO numbers of the model as it is."""
         config = self.run.config
         return evaluate(
-            self.run.model,
+            self.run.evaluated_model,
             self.validation,
             self.console,
+            processes=self.run.processes,
             top_k=config.top_k,
             batch_size=min(config.optimizer.batch_size, 8),
             image_ids=set(config.data.image_ids) or None,
@@ -191,37 +197,15 @@ class _Training:
         """Write the checkpoint of the last finished step."""
         run = self.run
         about = {"config": asdict(run.config), "metrics": self.metrics, **self.origin}
-        save_checkpoint(
-            self.output,
-            run.model,
-            run.optimizer,
-            run.schedule,
-            self.progress,
-            about=about,
-            keep=run.config.keep_checkpoints,
-        )
+        if run.processes.is_first:
+            keep = run.config.keep_checkpoints
+            save_checkpoint(self.output, run.trained, self.progress, about=about, keep=keep)
+        run.processes.wait()
 
-
-def train_step(run: Run, batch: Batch, step: int, output: Path) -> tuple[Losses, Tensor]:
-    """Forward, losses, backward, clip, update; the losses and the gradient norm before clipping.
-
-    NonFiniteError, with everything to repeat the step in `output`, where a loss or a gradient is
-    no number; the weights are then as before the step.
-    """
-    seed_step(run.config.seed, step)
-    losses = losses_of(run.model, run.criterion, batch)
-    norm = None
-    if torch.isfinite(losses.total):
-        run.optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()
-        limit = run.config.optimizer.clip_norm or torch.inf
-        parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
-        norm = nn.utils.clip_grad_norm_(parameters, limit)
-    if norm is None or not torch.isfinite(norm):
-        raise NonFiniteError(save_failure(output, run, batch, losses, step))
-    run.optimizer.step()
-    run.schedule.step()
-    return losses, norm
+    def _log(self, record: dict[str, Any]) -> None:
+        if self.run.processes.is_first:
+            with (self.output / METRICS).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
 
 
 def forget_after(path: Path, step: int) -> None:
@@ -253,24 +237,17 @@ def changed_settings(before: dict[str, Any], now: dict[str, Any], where: str = "
     return found
 
 
-def _training_record(
-    run: Run, step: int, losses: Losses, norm: Tensor, rate: float
-) -> dict[str, Any]:
+def _training_record(run: Run, step: int, result: StepResult, rate: float) -> dict[str, Any]:
+    """A line of metrics.jsonl: the losses of the global batch."""
+    named = {"loss": result.total, **result.terms, **result.diagnostics}
+    values = torch.stack([value.double().cpu() for value in named.values()])
+    means = run.processes.sum(values) / run.processes.count
     rates = {str(group["name"]): group["lr"] for group in run.optimizer.param_groups}
     return {
         "step": step,
         "epoch": run.epoch_of(step) - 1,
-        "loss": round(losses.total.item(), 5),
-        **{
-            name: round(value.item(), 5)
-            for name, value in (losses.terms | losses.diagnostics).items()
-        },
-        "grad_norm": round(float(norm), 5),
+        **{name: round(value, 5) for name, value in zip(named, means.tolist(), strict=True)},
+        "grad_norm": round(float(result.grad_norm), 5),
         "lr": rates["base"],
         "images_per_second": round(rate, 2),
     }
-
-
-def _append(path: Path, record: dict[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")

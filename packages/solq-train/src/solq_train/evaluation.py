@@ -17,6 +17,7 @@ from solq_model.preprocess import Preprocessing
 from solq_model.solq import SOLQ
 from solq_train.data import CocoImage, Split, load_image, read_coco
 from solq_train.data.dataset import check_files
+from solq_train.distributed import ALONE, Processes
 from solq_train.metrics import CocoEvaluator, CocoMetrics
 from solq_train.progress import show_steps
 
@@ -58,12 +59,16 @@ def evaluate(
     batch_size: int = 1,
     num_workers: int = 0,
     image_ids: Collection[int] | None = None,
+    processes: Processes = ALONE,
 ) -> Evaluation:
     """Run the model over a split. Memory does not grow but by the run lengths of the masks.
 
-    Results do not depend on `batch_size`: each image passes the convolutions alone.
+    Results do not depend on `batch_size`: each image passes the convolutions alone. Several
+    processes share the images, each of which is evaluated once; all get the numbers, and the first
+    the detections.
     """
     images = EvaluationImages(split, model.preprocessing, image_ids)
+    images.images = images.images[processes.rank :: processes.count]
     evaluator = CocoEvaluator(
         split.annotations, image_ids=image_ids, has_masks=model.config.has_masks
     )
@@ -87,7 +92,9 @@ def evaluate(
                 advance(len(samples))
     finally:
         model.train(was_training)
-    return Evaluation(metrics=evaluator.summarize(), detections=evaluator.detections)
+    evaluator.detections = processes.gather(evaluator.detections)
+    metrics = processes.share([evaluator.summarize()] if processes.is_first else [])
+    return Evaluation(metrics=metrics[0], detections=evaluator.detections)
 
 
 def image_ids_of(annotations: Path, limit: int | None) -> set[int] | None:

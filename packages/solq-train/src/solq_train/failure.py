@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Iterator
@@ -16,10 +15,10 @@ from torch import Tensor, nn
 
 from solq_model.atomic import atomic_directory
 from solq_model.saved import load_model, write_model
-from solq_model.solq import SOLQ
 from solq_train.config import TrainConfig
-from solq_train.criterion import Criterion, Losses, encode_targets
+from solq_train.criterion import Losses, Share
 from solq_train.data import Batch, Target
+from solq_train.portion import Portion, losses_of
 from solq_train.provenance import file_sha256
 from solq_train.run import Run, build_criterion
 from solq_train.run_file import override
@@ -50,24 +49,16 @@ class Replay:
         return all(map(math.isfinite, self.terms.values())) and not self.bad_gradients
 
 
-def seed_step(seed: int, step: int) -> None:
-    """Set the random state of a step (dropout, stochastic depth): a function of seed and step."""
-    digest = hashlib.sha256(f"step {seed} {step}".encode()).digest()
-    torch.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+def save_failure(output: Path, run: Run, portion: Portion, losses: Losses) -> str:
+    """Write portion, weights and configuration into `output/non_finite`; what to tell people.
 
-
-def losses_of(model: SOLQ, criterion: Criterion, batch: Batch) -> Losses:
-    """Forward pass and losses of a batch."""
-    device = next(model.parameters()).device
-    targets = encode_targets(batch.targets, model.codec, device)
-    return criterion(model([image.to(device) for image in batch.images]), targets)
-
-
-def save_failure(output: Path, run: Run, batch: Batch, losses: Losses, step: int) -> str:
-    """Write batch, weights and configuration into `output/non_finite`; what to tell people."""
-    folder = output / FAILURE
+    Processes after the first have folders of their own.
+    """
+    rank = run.processes.rank
+    folder = output / (f"{FAILURE}-{rank}" if rank else FAILURE)
     terms = {name: value.item() for name, value in losses.terms.items()}
     bad = [name for name, value in terms.items() if not math.isfinite(value)] or ["gradients"]
+    batch = portion.batch
     image_ids = [target.image_id for target in batch.targets]
     content = {"images": batch.images, "targets": [dict(vars(t)) for t in batch.targets]}
     with atomic_directory(folder) as temporary:
@@ -75,7 +66,10 @@ def save_failure(output: Path, run: Run, batch: Batch, losses: Losses, step: int
         torch.save(content, temporary / BATCH)
         card = {
             "format": FORMAT,
-            "step": step,
+            "step": portion.step,
+            "place": portion.place,
+            "padded_size": portion.padded_size,
+            "share": asdict(portion.share),
             "terms": {name: repr(value) for name, value in terms.items()},  # JSON has no NaN
             "image_ids": image_ids,
             "weights_sha256": file_sha256(temporary / "model.safetensors"),
@@ -83,20 +77,20 @@ def save_failure(output: Path, run: Run, batch: Batch, losses: Losses, step: int
         }
         (temporary / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     return (
-        f"not finite at step {step}: {', '.join(bad)} (images {', '.join(map(str, image_ids))}). "
-        f"`solq replay {folder}` repeats the step; "
+        f"not finite at step {portion.step}: {', '.join(bad)} "
+        f"(images {', '.join(map(str, image_ids))}). `solq replay {folder}` repeats the step; "
         "a lower optimizer.learning_rate or optimizer.clip_norm may help"
     )
 
 
 def replay(folder: Path) -> Replay:
     """Repeat the step that a folder was written for, on the CPU, and look where it goes wrong."""
-    card, batch = _read_failure(folder)
+    card, portion = _read_failure(folder)
     config = override(TrainConfig(), card["config"])
     model = load_model(folder).train()
-    seed_step(config.seed, card["step"])
+    criterion = build_criterion(model, config.loss)
     with _watch(model) as bad_modules:
-        losses = losses_of(model, build_criterion(model, config.loss), batch)
+        losses = losses_of(model, model.codec, criterion, portion, config.precision)
     if torch.isfinite(losses.total):
         losses.total.backward()
     bad_gradients = [
@@ -105,7 +99,7 @@ def replay(folder: Path) -> Replay:
         if parameter.grad is not None and not torch.isfinite(parameter.grad).all()
     ]
     return Replay(
-        step=card["step"],
+        step=portion.step,
         same_weights=file_sha256(folder / "model.safetensors") == card["weights_sha256"],
         terms={name: value.item() for name, value in losses.terms.items()},
         first_module=bad_modules[0] if bad_modules else None,
@@ -113,7 +107,7 @@ def replay(folder: Path) -> Replay:
     )
 
 
-def _read_failure(folder: Path) -> tuple[dict[str, Any], Batch]:
+def _read_failure(folder: Path) -> tuple[dict[str, Any], Portion]:
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         if card["format"] != FORMAT:
@@ -121,7 +115,16 @@ def _read_failure(folder: Path) -> tuple[dict[str, Any], Batch]:
             raise ValueError(msg)
         content = torch.load(folder / BATCH, map_location="cpu", weights_only=True)
         targets = [Target(**target) for target in content["targets"]]
-        return card, Batch(images=content["images"], targets=targets)
+        height, width = card["padded_size"]
+        portion = Portion(
+            batch=Batch(images=content["images"], targets=targets),
+            padded_size=(height, width),
+            share=Share(**card["share"]),
+            seed=card["config"]["seed"],
+            step=card["step"],
+            place=card["place"],
+        )
+        return card, portion
     except Exception as error:
         # Any kind: a damaged file leads the unpickler into errors of many kinds.
         msg = f"{folder}: not the folder of a step that came to no number ({error})"

@@ -7,13 +7,15 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torchvision
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Subset
 
 from solq_maskcodec import MaskCodec
@@ -22,6 +24,7 @@ from solq_model.backbones import SwinBackbone, load_swin_weights
 from solq_model.preprocess import Preprocessing
 from solq_model.saved import find_model, load_weights
 from solq_model.solq import SOLQ
+from solq_train.checkpoint import Trained
 from solq_train.config import DataConfig, TrainConfig
 from solq_train.criterion import Criterion, LossConfig, encode_targets
 from solq_train.data import (
@@ -33,6 +36,7 @@ from solq_train.data import (
     collate,
     read_coco,
 )
+from solq_train.distributed import ALONE, Processes
 from solq_train.models import load_published
 from solq_train.optim import build_optimizer, build_schedule
 from solq_train.stopping import leave_interrupts_to_the_parent
@@ -50,7 +54,10 @@ class Run:
     """All parts of a training run."""
 
     config: TrainConfig  # resolved: as it is run
+    processes: Processes
     model: SOLQ
+    network: nn.Module  # the model as it is trained: compiled, or one of several processes'
+    average: AveragedModel | None  # of the model's weights
     dataset: CocoInstances
     sampler: EpochSampler
     loader: DataLoader[tuple[Tensor, Target]]
@@ -61,14 +68,43 @@ class Run:
     steps_per_epoch: int
     total_steps: int
 
+    @property
+    def evaluated_model(self) -> SOLQ:
+        """The model that is evaluated and kept: the average where there is one."""
+        if self.average is None:
+            return self.model
+        assert isinstance(self.average.module, SOLQ)
+        return self.average.module
+
+    @property
+    def trained(self) -> Trained:
+        """What a checkpoint has to hold."""
+        return Trained(
+            model=self.model,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            average=self.average,
+        )
+
+    @property
+    def num_samples(self) -> int:
+        """Images that are trained on."""
+        return len(self.config.data.image_ids) or len(self.dataset)
+
+    @property
+    def batch_size(self) -> int:
+        """Images of a step, over all processes."""
+        assert self.loader.batch_size is not None
+        return self.loader.batch_size * self.processes.count
+
     def epoch_of(self, step: int) -> int:
         """The epoch, counted from 1, that a finished step was in."""
         return -(-step // self.steps_per_epoch)
 
 
-def prepare_run(config: TrainConfig, split: Split) -> Run:
+def prepare_run(config: TrainConfig, split: Split, processes: Processes = ALONE) -> Run:
     """Build a run; refuses what cannot work before the first step."""
-    device = resolve_device(config.device)
+    device = resolve_device(config.device, processes.local_rank)
     torch.manual_seed(config.seed)
     config, categories = fit_classes(config, split.annotations)
     dataset = _dataset(config, split, categories)
@@ -84,13 +120,16 @@ def prepare_run(config: TrainConfig, split: Split) -> Run:
         assert codec is not None
         head.set_statistics(*vector_statistics(dataset, codec, _chosen(config, dataset)))
     model.to(device)
-    sampler, loader = _loader(config, dataset)
+    sampler, loader = _loader(config, dataset, processes)
     steps_per_epoch = len(loader)
     total_steps = config.max_steps or config.optimizer.epochs * steps_per_epoch
     optimizer = build_optimizer(model, config.optimizer)
     return Run(
         config=config,
+        processes=processes,
         model=model,
+        network=_network(model, config, processes),
+        average=_average(model, config),
         dataset=dataset,
         sampler=sampler,
         loader=loader,
@@ -115,10 +154,32 @@ def build_criterion(model: SOLQ, config: LossConfig) -> Criterion:
     return Criterion(config, model.codec, deviation)
 
 
-def resolve_device(name: str) -> torch.device:
-    """The device of a name; `auto` is the GPU where there is one."""
+def _network(model: SOLQ, config: TrainConfig, processes: Processes) -> nn.Module:
+    network: nn.Module = model
+    if processes.count > 1:
+        device = next(model.parameters()).device
+        if device.type == "cuda":
+            # Statistics over all processes. There is none for the CPU, where each has its own.
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        elif config.model.backbone_norm == "batch":
+            logger.warning("each process normalises by the statistics of its own images")
+        network = DistributedDataParallel(
+            network, device_ids=[device] if device.type == "cuda" else None
+        )
+    return cast("nn.Module", torch.compile(network, dynamic=True)) if config.compile else network
+
+
+def _average(model: SOLQ, config: TrainConfig) -> AveragedModel | None:
+    if not config.ema_decay:
+        return None
+    average = get_ema_multi_avg_fn(config.ema_decay)
+    return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+
+
+def resolve_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device of a name; `auto` is a GPU where there is one, for each process its own."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(f"cuda:{local_rank}" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -187,10 +248,9 @@ def train_transform(data: DataConfig) -> TrainTransform:
 
 
 def _loader(
-    config: TrainConfig, dataset: CocoInstances
+    config: TrainConfig, dataset: CocoInstances, processes: Processes
 ) -> tuple[EpochSampler, DataLoader[tuple[Tensor, Target]]]:
     chosen = _chosen(config, dataset)
-    sampler = EpochSampler(len(chosen), config.seed)
     batch_size = min(config.optimizer.batch_size, len(chosen))
     if batch_size < config.optimizer.batch_size:
         logger.warning(
@@ -198,9 +258,16 @@ def _loader(
             batch_size,
             config.optimizer.batch_size,
         )
+    sampler = EpochSampler(
+        len(chosen),
+        config.seed,
+        batch_size=batch_size,
+        rank=processes.rank,
+        count=processes.count,
+    )
     loader: DataLoader[Any] = DataLoader(
         Subset(dataset, chosen),
-        batch_size=batch_size,
+        batch_size=batch_size // processes.count,
         sampler=sampler,
         collate_fn=collate,
         drop_last=True,  # as published

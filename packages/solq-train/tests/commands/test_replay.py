@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from solq_train.data import find_split
-from solq_train.engine import train_step
 from solq_train.failure import FAILURE, NonFiniteError
 from solq_train.run import prepare_run
+from solq_train.step import train_step
 
 
 def test_a_step_is_repeated_and_the_place_is_named(solq, small_config, shapes, tmp_path):

@@ -214,3 +214,19 @@ def test_real_samples_equal_the_published_ones(
     cxcywh = torch.stack([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0], dim=1)
     expected = torch.tensor(golden["boxes_cxcywh"], dtype=torch.float32).reshape(-1, 4)
     torch.testing.assert_close(cxcywh, expected, rtol=0, atol=1e-6)
+
+
+def test_processes_share_every_batch_and_resume_within_an_epoch():
+    whole = list(EpochSampler(11, 3, batch_size=4))
+    assert len(whole) == 8  # no part of an incomplete batch
+    shares = [list(EpochSampler(11, 3, batch_size=4, rank=rank, count=2)) for rank in (0, 1)]
+    joined = [index for start in (0, 2) for share in shares for index in share[start : start + 2]]
+    assert joined == whole
+    sampler = EpochSampler(11, 3, batch_size=4, rank=1, count=2)
+    sampler.set_epoch(0, start=4)
+    assert list(sampler) == shares[1][2:]
+
+
+def test_a_batch_that_processes_cannot_share_equally_is_refused():
+    with pytest.raises(ValueError, match="batch_size must be a multiple of the 3 processes, got 4"):
+        EpochSampler(11, 3, batch_size=4, rank=0, count=3)

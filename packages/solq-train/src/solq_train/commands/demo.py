@@ -62,6 +62,7 @@ class Demo:
             command="solq demo --quick" if self.quick else "solq demo",
             timing=timing,
         )
+        assert outcome is not None  # a process of its own
         console.print(metrics_table(outcome.metrics, outcome.ceiling))
         summary = outcome.summary
         console.print(

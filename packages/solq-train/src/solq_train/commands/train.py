@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import sys
 import time
@@ -17,6 +18,7 @@ from solq_train.checkpoint import has_checkpoint
 from solq_train.commands.output import metrics_table, prepare_output
 from solq_train.config import TrainConfig
 from solq_train.data import Split, find_split
+from solq_train.distributed import ALONE, Processes, process_group, was_restarted
 from solq_train.engine import BEST, train
 from solq_train.evaluation import EvaluationImages
 from solq_train.outcome import REPORT, Outcome, write_outcome
@@ -62,16 +64,20 @@ class Train:
         validation = training if overfits else find_split(self.data, "val")
         title = f"{self.recipe} on {self.data.name}"
         command = "solq " + shlex.join(sys.argv[1:])
-        outcome = run_training(
-            self.settings,
-            training,
-            validation,
-            self.output,
-            console,
-            resume=self.resume,
-            title=title,
-            command=command,
-        )
+        with process_group() as processes:
+            outcome = run_training(
+                self.settings,
+                training,
+                validation,
+                self.output,
+                console if processes.is_first else Console(quiet=True),
+                resume=self.resume,
+                title=title,
+                command=command,
+                processes=processes,
+            )
+        if outcome is None:
+            return 0
         console.print(metrics_table(outcome.metrics, outcome.ceiling))
         console.print(
             f"model   {self.output / BEST}\nreport  {self.output / REPORT}", highlight=False
@@ -90,20 +96,30 @@ def run_training(
     title: str,
     command: str,
     timing: dict[str, float] | None = None,
-) -> Outcome:
-    """Train, evaluate and write everything a run leaves. `timing` is what took time before."""
+    processes: Processes = ALONE,
+) -> Outcome | None:
+    """Train, evaluate and write everything a run leaves. `timing` is what took time before.
+
+    Of several processes only the first writes, and returns what came out.
+    """
     timing = dict(timing or {})
     begun = has_checkpoint(output) or (output / CONFIG).is_file()
-    prepare_output(output, resume=resume, resumable=begun)
+    resume = processes.share(resume or (begun and was_restarted(os.environ)))
+    if processes.is_first:
+        prepare_output(output, resume=resume, resumable=begun)
+    processes.wait()
     started = time.perf_counter()
     with console.status("prepare"):
-        run = prepare_run(config, training)
+        run = prepare_run(config, training, processes)
         # Refuses validation data that cannot be used now, not after the first epoch.
         EvaluationImages(validation, run.model.preprocessing)
-    write_run_file(output / CONFIG, run.config)
+    if processes.is_first:
+        write_run_file(output / CONFIG, run.config)
     timing["prepare"] = time.perf_counter() - started
     describe(run, console)
     result = train(run, validation, output, console, resume=resume)
+    if not processes.is_first:
+        return None
     timing["train"] = result.progress.seconds
     here = result.progress.seconds - result.earlier_seconds
     timing["evaluate and save"] = time.perf_counter() - started - timing["prepare"] - here
@@ -124,7 +140,7 @@ def describe(run: Run, console: Console) -> None:
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
     console.print(
         f"{run.config.model.backbone}, {parameters / 1e6:.1f} M parameters, "
-        f"{len(run.model.categories.entries)} categories, {len(run.sampler)} images, "
-        f"{run.total_steps} steps of {run.loader.batch_size}, device {run.device}",
+        f"{len(run.model.categories.entries)} categories, {run.num_samples} images, "
+        f"{run.total_steps} steps of {run.batch_size}, device {run.device}",
         highlight=False,
     )

@@ -53,6 +53,21 @@ class Losses:
     matches: Matches
 
 
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What a portion's losses are multiplied by to be its share of those of the whole batch.
+
+    Terms are normalised by the objects of what they are computed on, or by its matched pairs; the
+    factors replace these numbers by those of the whole batch.
+    """
+
+    objects: float = 1.0
+    pairs: float = 1.0
+
+
+WHOLE = Share()
+
+
 class Criterion:
     """Losses of a batch; the same for every layer but for what `LossConfig` leaves to the last."""
 
@@ -75,7 +90,9 @@ class Criterion:
             giou_cost=config.giou_weight,
         )
 
-    def __call__(self, predictions: Predictions, targets: EncodedTargets) -> Losses:
+    def __call__(
+        self, predictions: Predictions, targets: EncodedTargets, share: Share = WHOLE
+    ) -> Losses:
         num_objects = float(max(sum(targets.counts), 1))
         terms: dict[str, Tensor] = {}
         diagnostics: dict[str, Tensor] = {}
@@ -94,6 +111,7 @@ class Criterion:
             predictions.logits[matches.images, matches.queries].detach(),
             targets.labels[matches.objects],
         )
+        terms = {name: value * self._factor(name, share) for name, value in terms.items()}
         total = torch.stack([self._weight(name) * value for name, value in terms.items()]).sum()
         return Losses(total=total, terms=terms, diagnostics=diagnostics, matches=matches)
 
@@ -156,6 +174,9 @@ class Criterion:
         labels = torch.zeros_like(targets.labels) if agnostic else targets.labels
         pairs = self.matcher(proposals.logits, proposals.boxes, labels, targets)
         return self._detection_terms(proposals, labels, targets, pairs, num_objects)
+
+    def _factor(self, name: str, share: Share) -> float:
+        return share.pairs if name.startswith("loss_vector") else share.objects
 
     def _weight(self, name: str) -> float:
         config = self.config

@@ -95,14 +95,25 @@ class CocoInstances(Dataset[tuple[Tensor, Target]]):
 
 
 class EpochSampler(Sampler[int]):
-    """The indices of a data set in an order that depends on seed and epoch only."""
+    """The indices of a data set in an order that depends on seed and epoch only.
 
-    def __init__(self, num_samples: int, seed: int) -> None:
+    Of several processes (`rank` of `count`) each gets its consecutive part of every batch of
+    `batch_size` samples, and no part of an incomplete last one.
+    """
+
+    def __init__(
+        self, num_samples: int, seed: int, *, batch_size: int = 1, rank: int = 0, count: int = 1
+    ) -> None:
         if num_samples < 1:
             msg = f"num_samples must be at least 1, got {num_samples}"
             raise ValueError(msg)
+        if batch_size % count:
+            msg = f"batch_size must be a multiple of the {count} processes, got {batch_size}"
+            raise ValueError(msg)
         self._num_samples = num_samples
         self._seed = seed
+        self._batch_size = batch_size
+        self._rank, self._count = rank, count
         self._epoch = 0
         self._start = 0
 
@@ -111,12 +122,15 @@ class EpochSampler(Sampler[int]):
         self._epoch, self._start = epoch, start
 
     def __len__(self) -> int:
-        return self._num_samples
+        return self._num_samples // self._batch_size * (self._batch_size // self._count)
 
     def __iter__(self) -> Iterator[int]:
         order = list(range(self._num_samples))
         random.Random(f"order {self._seed} {self._epoch}").shuffle(order)
-        return iter(order[self._start :])
+        own = self._batch_size // self._count
+        end = self._num_samples // self._batch_size * self._batch_size
+        for begin in range(self._start + self._rank * own, end, self._batch_size):
+            yield from order[begin : begin + own]
 
 
 def sample_rng(seed: int, epoch: int, image_id: int) -> random.Random:
