@@ -41,7 +41,7 @@ def finish(trained, split, small_config, tmp_path, monkeypatch):
         stats = evaluate_detections(split.annotations, detections, ("bbox", "segm"))
         metrics = CocoMetrics(bbox=stats["bbox"], segm=stats["segm"], categories=())
         result = TrainingResult(
-            progress=Progress(epoch=2, step=4, seconds=1.2345),
+            progress=Progress(step=4, evaluated=4, seconds=1.2345),
             evaluation=Evaluation(metrics=metrics, detections=detections),
             earlier_seconds=0.0,
         )
@@ -52,6 +52,7 @@ def finish(trained, split, small_config, tmp_path, monkeypatch):
             split,
             title="a title",
             command="solq train",
+            epochs=2,
             timing={"train": 1.2345, "evaluate and save": 0.5},
         )
         return output, found, reports[0]

@@ -13,6 +13,8 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 Item = TypeVar("Item")
 
@@ -118,9 +120,12 @@ def process_group() -> Iterator[Processes]:
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(processes.local_rank)
+    meeting_place, _, _ = next(rendezvous("env://", processes.rank, processes.count))
     dist.init_process_group(
         # Objects and flags travel between CPUs, gradients where the model is.
         "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+        # torchrun's store outlives a process that died, and with it the addresses of the dead.
+        store=PrefixStore(f"attempt {restarts(os.environ)}", meeting_place),
         rank=processes.rank,
         world_size=processes.count,
         timeout=TIMEOUT,
@@ -131,6 +136,6 @@ def process_group() -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
-def was_restarted(environment: Mapping[str, str]) -> bool:
-    """Whether torchrun started the processes again because one of them died."""
-    return int(environment.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+def restarts(environment: Mapping[str, str]) -> int:
+    """How often torchrun has started the processes again because one of them died."""
+    return int(environment.get("TORCHELASTIC_RESTART_COUNT", "0"))

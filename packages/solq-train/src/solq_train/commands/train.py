@@ -18,7 +18,7 @@ from solq_train.checkpoint import has_checkpoint
 from solq_train.commands.output import metrics_table, prepare_output
 from solq_train.config import TrainConfig
 from solq_train.data import Split, find_split
-from solq_train.distributed import ALONE, Processes, process_group, was_restarted
+from solq_train.distributed import ALONE, Processes, process_group, restarts
 from solq_train.engine import BEST, train
 from solq_train.evaluation import EvaluationImages
 from solq_train.outcome import REPORT, Outcome, write_outcome
@@ -104,7 +104,7 @@ def run_training(
     """
     timing = dict(timing or {})
     begun = has_checkpoint(output) or (output / CONFIG).is_file()
-    resume = processes.share(resume or (begun and was_restarted(os.environ)))
+    resume = processes.share(resume or (begun and restarts(os.environ) > 0))
     if processes.is_first:
         prepare_output(output, resume=resume, resumable=begun)
     processes.wait()
