@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from solq_model import SOLQ, ModelConfig, build_model
+from solq_model import SOLQ, ModelConfig, Predictions, build_model
 from solq_model.neck import flatten_levels
 from solq_model.positions import SinePositions
 from solq_model.records import FeatureMap, Memory
@@ -100,6 +100,45 @@ def make_memory() -> Callable[..., Memory]:
 @pytest.fixture(name="shake")
 def shake_fixture() -> Callable[..., None]:
     return shake
+
+
+def every_output(predictions: Predictions) -> Tensor:
+    """One number that depends on everything the network says, unusable proposals left out."""
+    outputs = [
+        output
+        for layer in (*predictions.auxiliary, predictions)
+        for output in (layer.logits, layer.boxes, layer.mask_vectors)
+        if output is not None
+    ]
+    if predictions.proposals is not None:
+        outputs += [predictions.proposals.logits, predictions.proposals.boxes]
+    return torch.stack([output.square().mean() for output in outputs]).sum()
+
+
+def is_reached(name: str, gradient: Tensor) -> bool:
+    """Whether the gradient is nowhere zero by mistake."""
+    if name.endswith("in_proj_bias"):
+        # A bias of the keys adds the same to all scores of a query: softmax takes it out.
+        query, _, value = gradient.chunk(3)
+        return bool(query.abs().max() > 0 and value.abs().max() > 0)
+    return bool(gradient.abs().max() > 0)
+
+
+@pytest.fixture
+def assert_gradients_everywhere() -> Callable[..., None]:
+    """Whether all that is trained has a gradient, and nothing that is frozen."""
+
+    def check(model: SOLQ, images: list[Tensor]) -> None:
+        every_output(model(images)).backward()
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                assert parameter.grad is not None, name
+                assert parameter.grad.isfinite().all(), name
+                assert is_reached(name, parameter.grad), name
+            else:
+                assert parameter.grad is None, name
+
+    return check
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """ModelConfig: what makes a network, and which choices are refused."""
 
-from dataclasses import FrozenInstanceError, asdict, replace
+import re
+from dataclasses import FrozenInstanceError, asdict, fields, replace
 
 import pytest
 
@@ -32,7 +33,7 @@ from solq_model import ModelConfig, presets
         ({"drop_path": 0.2}, r"drop_path must be 0 with resnet50, got 0\.2"),
         (
             {"backbone": "swin_t", "dilation": True},
-            "dilation must be false with swin_t, got True",
+            r"dilation must be false with swin_t \(needs resnet50 or resnet101\), got True",
         ),
         (
             {"backbone": "swin_b", "backbone_norm": "batch"},
@@ -62,6 +63,68 @@ from solq_model import ModelConfig, presets
 def test_a_choice_that_makes_no_network_is_refused_by_name(changes, message):
     with pytest.raises(ValueError, match=rf"ModelConfig\..*{message}"):
         ModelConfig(**changes)
+
+
+# Of each field: a wrong value, what else it takes to be wrong, and the range that is named.
+WRONG = {
+    "backbone": (
+        "resnet51",
+        {},
+        "one of resnet10_w32, resnet18, resnet34, resnet50, resnet101, sw",
+    ),
+    "backbone_norm": ("layer", {}, "one of frozen, batch"),
+    "frozen_stages": (5, {}, "0..4"),
+    "frozen_stem": (1, {}, "true or false"),
+    "dilation": (True, {"backbone": "resnet34"}, "false with resnet34 (needs resnet50 or resnet1"),
+    "deformable_convolutions": (True, {"backbone": "swin_s"}, "false with swin_s (needs resnet50"),
+    "drop_path": (-0.1, {"backbone": "swin_s"}, "0 <= drop_path < 1"),
+    "num_classes": (0, {}, "at least 1"),
+    "num_queries": (0, {}, "at least 1"),
+    "hidden_dim": (48, {"num_heads": 4}, "a multiple of 32 and of num_heads (4)"),
+    "num_heads": (0, {}, "at least 1"),
+    "encoder_layers": (0, {}, "at least 1"),
+    "decoder_layers": (0, {}, "at least 1"),
+    "feedforward_dim": (0, {}, "at least 1"),
+    "encoder_points": (0, {}, "at least 1"),
+    "decoder_points": (-3, {}, "at least 1"),
+    "num_feature_levels": (6, {}, "1..5"),
+    "activation": ("swish", {}, "one of relu, gelu, silu"),
+    "dropout": (1, {}, "0 <= dropout < 1"),
+    "position_embedding": ("fourier", {}, "one of sine, learned"),
+    "position_cells": (0, {}, "at least 1"),
+    "box_refinement": ("yes", {}, "true or false"),
+    "two_stage": (True, {"box_refinement": False}, "box_refinement to be on"),
+    "query_selection": ("best", {}, "one of agnostic, mixed"),
+    "proposal_scale": (1.0, {}, "between 0 and 1"),
+    "mask_head": ("pixels", {}, "one of vector, none"),
+    "first_mask_layer": (3, {"decoder_layers": 3}, "0..2 with 3 decoder_layers"),
+    "codec": ("fourier", {}, "one of dct, pca"),
+    "num_coefficients": (17, {"mask_size": 4}, "at most mask_size^2 (16)"),
+    "mask_size": (0, {}, "at least 1"),
+    "vector_hidden_dim": (0, {}, "at least 1"),
+    "whitened_vectors": (True, {"mask_head": "none"}, "false with mask_head='none'"),
+    "image_short_side": (0, {}, "at least 1"),
+    "image_max_size": (799, {}, "at least image_short_side (800)"),
+}
+
+
+def test_a_wrong_value_of_every_field_is_in_the_table():
+    assert list(WRONG) == [field.name for field in fields(ModelConfig)]
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_each_field_is_refused_by_its_name_with_the_allowed_range(name):
+    value, others, allowed = WRONG[name]
+    expected = re.escape(f"ModelConfig.{name} must be {allowed}")
+    with pytest.raises(ValueError, match=rf"^{expected}.*, got {re.escape(repr(value))}$"):
+        ModelConfig(**{name: value}, **others)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_each_field_takes_values_of_its_own_type_only(name):
+    for value in (None, [1], {}, b"1"):
+        with pytest.raises(ValueError, match=rf"^ModelConfig\.{name} must be .*, got "):
+            ModelConfig(**{name: value})
 
 
 def test_a_preset_cannot_lose_the_layers_that_predict_masks():

@@ -86,3 +86,10 @@ def test_valid_ratios_are_the_shares_x_y_without_padding():
     assert memory.valid_ratios.tolist() == [[[0.25, 0.75], [0.25, 1.0]]]
     assert memory.padding.sum() == (32 - 6) + (8 - 2)
     assert memory.padding[0, :8].tolist() == [False, False, *[True] * 6]
+
+
+@pytest.mark.parametrize(("hidden_dim", "groups"), [(32, 16), (64, 32), (384, 32)])
+def test_features_are_normalised_in_groups_even_on_a_map_of_one_cell(hidden_dim, groups):
+    neck = Neck([8], hidden_dim, 1, SinePositions(hidden_dim))
+    assert neck.projections[0][1].num_groups == groups
+    assert neck.project([torch.ones(1, 8, 1, 1)])[0].isfinite().all()

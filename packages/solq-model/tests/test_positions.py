@@ -51,19 +51,23 @@ def test_padding_does_not_move_the_cells_of_an_image(valid):
 
 
 def test_learned_codes_are_the_column_then_the_row():
-    positions = LearnedPositions(8)
+    positions = LearnedPositions(8, 50)
     code = positions(padding_of(3, 5).expand(2, -1, -1))
     assert code.shape == (2, 8, 3, 5)
     assert torch.equal(code[1, :4, 2, 4], positions.columns.weight[4])
     assert torch.equal(code[1, 4:, 2, 4], positions.rows.weight[2])
 
 
-def test_learned_positions_end_after_fifty_cells():
-    positions = LearnedPositions(8)
-    assert positions(padding_of(50, 50)).shape == (1, 8, 50, 50)
-    message = "learned positions reach 50 x 50 cells, got a feature map of 20 x 51: use smaller"
+@pytest.mark.parametrize("cells", [1, 50, 70])
+def test_learned_positions_end_after_their_cells_and_name_the_field(cells):
+    positions = LearnedPositions(8, cells)
+    assert positions(padding_of(cells, cells)).shape == (1, 8, cells, cells)
+    message = (
+        rf"learned positions reach {cells} x {cells} cells \(ModelConfig\.position_cells\), "
+        f"got a feature map of 1 x {cells + 1}: use smaller images, more cells or"
+    )
     with pytest.raises(ValueError, match=message):
-        positions(padding_of(20, 51))
+        positions(padding_of(1, cells + 1))
 
 
 def test_box_positions_tell_places_and_sizes_apart():

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from solq_maskcodec import PCAMaskCodec
 from solq_model import SOLQ, Categories
 from solq_model.atomic import previous_of
 from solq_model.preprocess import Preprocessing
@@ -66,6 +67,23 @@ def test_a_saved_model_predicts_the_same(
     with torch.no_grad():
         assert_same_predictions(loaded(images), model(images))
     assert loaded.config == model.config
+
+
+def test_the_components_of_pca_vectors_are_saved_with_the_model(make_model, tmp_path):
+    model = make_model(codec="pca", mask_size=8)
+    masks = torch.rand(40, 8, 8, generator=torch.Generator().manual_seed(0)) > 0.5
+    model.codec = PCAMaskCodec.fit(masks, 16)
+    model.save(tmp_path / "model")
+    assert names_in(tmp_path / "model") == ["mask_codec.npz", CARD, WEIGHTS]
+    assert SOLQ.load(tmp_path / "model").codec == model.codec
+
+
+def test_a_network_without_its_components_is_saved_and_still_asks_for_them(make_model, tmp_path):
+    make_model(codec="pca").save(tmp_path / "model")
+    loaded = SOLQ.load(tmp_path / "model")
+    assert loaded.needs_codec
+    with pytest.raises(ValueError, match=r"no components yet; set model\.codec to a PCAMaskCodec"):
+        loaded.predict(torch.zeros(3, 40, 40, dtype=torch.uint8))
 
 
 def test_categories_and_preprocessing_come_back(model, folder):

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from solq_maskcodec import DCTMaskCodec, PCAMaskCodec
-from solq_model import SOLQ, Categories, PaddedImages, build_model
+from solq_model import SOLQ, Categories, ModelConfig, PaddedImages, build_model
+from solq_model.preprocess import Preprocessing
 
 TWO_STAGE = {"two_stage": True}
 MIXED = {"two_stage": True, "query_selection": "mixed", "whitened_vectors": True}
@@ -26,19 +27,6 @@ EVERY_VARIANT = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIAN
 
 def all_layers(predictions):
     return [*predictions.auxiliary, predictions]
-
-
-def every_output(predictions):
-    """One number that depends on everything the network says, unusable proposals left out."""
-    outputs = [
-        output
-        for layer in all_layers(predictions)
-        for output in (layer.logits, layer.boxes, layer.mask_vectors)
-        if output is not None
-    ]
-    if predictions.proposals is not None:
-        outputs += [predictions.proposals.logits, predictions.proposals.boxes]
-    return sum(output.square().mean() for output in outputs)
 
 
 @EVERY_VARIANT
@@ -114,34 +102,20 @@ def test_a_codec_that_does_not_fit_the_network_is_refused(make_model):
 
 
 @EVERY_VARIANT
-def test_the_gradient_reaches_every_trainable_parameter(make_model, make_images, changes):
-    model = make_model(**changes).train()
-    every_output(model(make_images((64, 96), (80, 64)))).backward()
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            assert parameter.grad is not None, name
-            assert parameter.grad.isfinite().all(), name
-            assert reached(name, parameter.grad), name
-        else:
-            assert parameter.grad is None, name
+def test_the_gradient_reaches_every_trainable_parameter(
+    make_model, make_images, changes, assert_gradients_everywhere
+):
+    assert_gradients_everywhere(make_model(**changes).train(), make_images((64, 96), (80, 64)))
 
 
-def reached(name, gradient):
-    if name.startswith("neck.positions"):
-        return gradient.abs().sum() > 0  # rows and columns of larger maps are not used
-    if name.endswith("in_proj_bias"):
-        # A bias of the keys adds the same to all scores of a query: softmax takes it out.
-        query, _, value = gradient.chunk(3)
-        return query.abs().max() > 0 and value.abs().max() > 0
-    return gradient.abs().max() > 0
-
-
-def test_stages_that_are_frozen_have_no_gradient_and_others_have(make_model, make_images):
+def test_stages_that_are_frozen_have_no_gradient_and_others_have(
+    make_model, make_images, assert_gradients_everywhere
+):
     model = make_model(frozen_stages=2)
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     assert all(name.startswith("backbone.body") for name in frozen)
     assert {name.split(".")[2] for name in frozen} == {"conv1", "layer1", "layer2"}
-    every_output(model(make_images((64, 64)))).backward()
+    assert_gradients_everywhere(model, make_images((64, 64)))
     assert model.backbone.body.layer3[0].conv1.weight.grad.abs().max() > 0
 
 
@@ -158,14 +132,54 @@ def test_each_number_of_levels_is_laid_out_finest_first(make_model, make_images,
     assert predictions.boxes.isfinite().all()
 
 
-def test_a_dilated_backbone_has_a_finer_last_stage(make_model, make_images):
-    model = make_model(backbone="resnet50", dilation=True, num_feature_levels=4)
+@pytest.mark.parametrize(
+    ("num_levels", "sizes"),
+    [
+        (1, ((2, 4),)),
+        (2, ((2, 4), (2, 4))),
+        (3, ((4, 8), (2, 4), (2, 4))),
+        (4, ((4, 8), (2, 4), (2, 4), (1, 2))),
+        (5, ((4, 8), (2, 4), (2, 4), (1, 2), (1, 1))),
+    ],
+)
+def test_a_dilated_backbone_has_a_finer_last_stage(make_model, make_images, num_levels, sizes):
+    model = make_model(backbone="resnet50", dilation=True, num_feature_levels=num_levels)
     seen = []
     model.encoder.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
     with torch.no_grad():
         predictions = model(make_images((32, 64)))
-    assert seen[0].level_sizes == ((4, 8), (2, 4), (2, 4), (1, 2))
+    assert seen[0].level_sizes == sizes
     assert predictions.logits.shape == (1, 8, 3)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet34"])
+@pytest.mark.parametrize("num_levels", [1, 2, 3, 4, 5])
+def test_basic_block_backbones_feed_any_number_of_levels(backbone, num_levels):
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        model = build_model(
+            ModelConfig(backbone=backbone, hidden_dim=64, num_feature_levels=num_levels)
+        )
+        levels = model.neck.project(model.backbone(torch.zeros(1, 3, 64, 96)))
+    sizes = [(8, 12), (4, 6), (2, 3), (1, 2), (1, 1)]
+    first = max(0, 3 - num_levels)
+    assert [tuple(m.shape) for m in levels] == [
+        (1, 64, *size) for size in sizes[first : first + num_levels]
+    ]
+
+
+def test_maps_beyond_the_learned_positions_are_refused_by_the_fields_name(make_model, make_images):
+    model = make_model(position_embedding="learned", position_cells=8)
+    with torch.no_grad():
+        assert model(make_images((64, 64))).boxes.isfinite().all()
+        with pytest.raises(ValueError, match=r"8 x 8 cells \(ModelConfig\.position_cells\)"):
+            model(make_images((64, 72)))
+
+
+def test_images_are_scaled_as_the_configuration_says(make_model):
+    assert make_model().preprocessing == Preprocessing(short_side=800, max_size=1333)
+    model = make_model(image_short_side=64, image_max_size=96)
+    assert model.preprocessing == Preprocessing(short_side=64, max_size=96)
 
 
 @pytest.mark.parametrize("layers", [1, 3])

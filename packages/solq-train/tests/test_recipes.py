@@ -9,7 +9,15 @@ import pytest
 from solq_model import build_model, presets
 from solq_train.config import DataConfig, OptimizerConfig, TrainConfig
 from solq_train.criterion import LossConfig
-from solq_train.recipes import RECIPES, overfit_8, r50_coco, r101_coco, tiny_cpu
+from solq_train.recipes import (
+    RECIPES,
+    fast_solq_coco,
+    overfit_8,
+    r50_coco,
+    r101_coco,
+    solq_pca_coco,
+    tiny_cpu,
+)
 from solq_train.run import train_transform
 
 
@@ -26,6 +34,18 @@ def test_the_published_recipe_keeps_every_published_value():
 def test_r101_differs_from_r50_in_its_backbone_only():
     expected = replace(r50_coco(), model=replace(r50_coco().model, backbone="resnet101"))
     assert r101_coco() == expected
+
+
+def test_published_variants_differ_from_r50_in_network_and_vector_loss_only():
+    for recipe, model in (
+        (fast_solq_coco(), presets.fast_solq()),
+        (solq_pca_coco(), presets.solq_pca()),
+    ):
+        assert replace(recipe, loss=LossConfig()) == replace(r50_coco(), model=model)
+    assert fast_solq_coco().loss == LossConfig(vector_weight=0.7, vector_reduction="sum")
+    assert solq_pca_coco().loss == LossConfig(
+        vector_weight=0.7, vector_distance="mse", dice_weight=0.7
+    )
 
 
 def test_the_cpu_recipe_trains_from_scratch_and_needs_no_download():

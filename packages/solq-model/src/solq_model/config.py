@@ -16,6 +16,8 @@ Backbone = Literal[
     "swin_b",
     "swin_l",
 ]
+# The blocks of these have the 3 x 3 convolution that dilates and deforms.
+BOTTLENECKS = ("resnet50", "resnet101")
 Activation = Literal["relu", "gelu", "silu"]
 PositionEmbedding = Literal["sine", "learned"]
 BackboneNorm = Literal["frozen", "batch"]
@@ -47,11 +49,18 @@ class ModelConfig:
     frozen_stages: int = 1
     """Backbone stages that are never trained: 0 none, 1 stem and first stage (published), … 4.
 
-    The published Swin Transformers are trained from the stem on (0)."""
+    The published Swin Transformers are trained from the stem on (0); their own `frozen_stages` is
+    -1 for that, and one more than ours from 2 on."""
+    frozen_stem: bool = False
+    """The stem (a Swin Transformer's patch embedding) is never trained, even with frozen_stages=0;
+    with more it never is. For the published Swin Transformers' `frozen_stages` of 0 and 1."""
     dilation: bool = False
     """The last backbone stage keeps its resolution and dilates its filters instead (DC5).
 
-    Of a ResNet."""
+    Of a ResNet with bottleneck blocks."""
+    deformable_convolutions: bool = False
+    """The 3 x 3 convolutions of the last three stages are deformable and modulated (published:
+    --dcn). Of a ResNet with bottleneck blocks."""
     drop_path: float = 0.0
     """The rate at which the last block of a Swin Transformer is skipped in training; blocks before
     it less often, the first never (stochastic depth, arXiv:1603.09382)."""
@@ -71,6 +80,8 @@ class ModelConfig:
     activation: Activation = "relu"
     dropout: float = 0.1
     position_embedding: PositionEmbedding = "sine"
+    position_cells: int = 50
+    """Rows and columns that learned positions reach (published: 50); sine positions have no end."""
 
     box_refinement: bool = True
     """Each decoder layer corrects the boxes of the layer before."""
@@ -97,6 +108,11 @@ class ModelConfig:
     whitened_vectors: bool = False
     """The mask head predicts coefficients relative to stored means and deviations of a data set."""
 
+    image_short_side: int = 800
+    """Pixels that the short side of an image is scaled to; what `SOLQ.preprocessing` begins as."""
+    image_max_size: int = 1333
+    """No image becomes longer than this; the scale follows from it where the long side binds."""
+
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
         for name in [field.name for field in fields(self)]:
@@ -117,6 +133,9 @@ class ModelConfig:
             if not 0 <= getattr(self, name) < 1:
                 _reject(name, f"0 <= {name} < 1", getattr(self, name))
         self._check_backbone()
+        if self.image_max_size < self.image_short_side:
+            expected = f"at least image_short_side ({self.image_short_side})"
+            _reject("image_max_size", expected, self.image_max_size)
         if not 0 < self.proposal_scale < 1:
             _reject("proposal_scale", "between 0 and 1", self.proposal_scale)
         if self.hidden_dim % self.num_heads or self.hidden_dim % 32:
@@ -151,12 +170,15 @@ class ModelConfig:
         return self.mask_head == "vector"
 
     def _check_backbone(self) -> None:
+        if self.backbone not in BOTTLENECKS:
+            for name in ("dilation", "deformable_convolutions"):
+                if getattr(self, name):
+                    expected = f"false with {self.backbone} (needs {' or '.join(BOTTLENECKS)})"
+                    _reject(name, expected, getattr(self, name))
         if not self.backbone.startswith("swin"):
             if self.drop_path:
                 _reject("drop_path", f"0 with {self.backbone}", self.drop_path)
             return
-        if self.dilation:
-            _reject("dilation", f"false with {self.backbone}", self.dilation)
         if self.backbone_norm != "frozen":
             _reject("backbone_norm", f"left at frozen with {self.backbone}", self.backbone_norm)
 

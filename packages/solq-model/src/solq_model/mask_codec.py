@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from solq_maskcodec import DCTMaskCodec, PCAMaskCodec
+from solq_maskcodec import DCTMaskCodec
 from solq_maskcodec import MaskCodec as MaskCodec
+from solq_maskcodec import PCAMaskCodec as PCAMaskCodec
 from solq_model.config import ModelConfig
 
 

@@ -21,8 +21,11 @@ class Neck(nn.Module):
         for _ in range(num_levels - len(in_channels)):
             projections.append(nn.Conv2d(channels, hidden_dim, kernel_size=3, stride=2, padding=1))
             channels = hidden_dim
+        # 32 as published, but of two channels at least: one value alone cannot be normalised.
+        groups = min(32, hidden_dim // 2)
         self.projections = nn.ModuleList(
-            nn.Sequential(projection, nn.GroupNorm(32, hidden_dim)) for projection in projections
+            nn.Sequential(projection, nn.GroupNorm(groups, hidden_dim))
+            for projection in projections
         )
         self.positions = positions
 

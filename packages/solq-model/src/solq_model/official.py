@@ -17,6 +17,7 @@ from solq_model.solq import SOLQ
 # Ours → published, by prefix; the first rule that matches counts. Leaves keep their names unless
 # a rule of LEAVES says otherwise.
 PREFIXES = (
+    (r"backbone\.body\.(.*)\.conv2\.offset\.", r"backbone.0.body.\1.conv2_offset."),
     (r"backbone\.body\.", "backbone.0.body."),
     (r"neck\.projections\.", "input_proj."),
     (r"neck\.positions\.rows\.", "backbone.1.row_embed."),

@@ -42,23 +42,23 @@ class SinePositions(nn.Module):
 
 
 class LearnedPositions(nn.Module):
-    """A learned vector per column and per row; maps of up to 50 x 50 cells, as published."""
+    """A learned vector per column and per row; maps of up to `cells` x `cells` cells."""
 
-    SIZE = 50
-
-    def __init__(self, hidden_dim: int) -> None:
+    def __init__(self, hidden_dim: int, cells: int) -> None:
         super().__init__()
-        self.rows = nn.Embedding(self.SIZE, hidden_dim // 2)
-        self.columns = nn.Embedding(self.SIZE, hidden_dim // 2)
+        self.rows = nn.Embedding(cells, hidden_dim // 2)
+        self.columns = nn.Embedding(cells, hidden_dim // 2)
 
     def forward(
         self, padding: Bool[Tensor, "batch height width"]
     ) -> Float[Tensor, "batch hidden height width"]:
         batch, height, width = padding.shape
-        if max(height, width) > self.SIZE:
+        cells = self.rows.num_embeddings
+        if max(height, width) > cells:
             msg = (
-                f"learned positions reach {self.SIZE} x {self.SIZE} cells, got a feature map of "
-                f"{height} x {width}: use smaller images or position_embedding='sine'"
+                f"learned positions reach {cells} x {cells} cells (ModelConfig.position_cells), "
+                f"got a feature map of {height} x {width}: use smaller images, more cells or "
+                "position_embedding='sine'"
             )
             raise ValueError(msg)
         columns = self.columns.weight[:width].expand(height, -1, -1)

@@ -1,4 +1,7 @@
-"""Saved models: a folder with `model.safetensors` and `model.json`, enough to predict."""
+"""Saved models: a folder with `model.safetensors` and `model.json`, enough to predict.
+
+A network for PCA vectors has `mask_codec.npz` beside them, the components they are written in.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,13 @@ from safetensors.torch import load_file, save_file
 from solq_model.atomic import atomic_directory, previous_of
 from solq_model.categories import Categories
 from solq_model.config import ModelConfig
+from solq_model.mask_codec import PCAMaskCodec
 from solq_model.preprocess import Preprocessing
 from solq_model.solq import SOLQ, build_model
 
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
+COMPONENTS = "mask_codec.npz"
 FORMAT = "solq-model/1"
 
 
@@ -41,7 +46,7 @@ def _may_be_replaced(directory: Path) -> bool:
 
 
 def write_model(model: SOLQ, directory: Path) -> None:
-    """Write the model's two files into an existing folder."""
+    """Write the model's files into an existing folder."""
     card = {
         "format": FORMAT,
         "config": asdict(model.config),
@@ -53,6 +58,9 @@ def write_model(model: SOLQ, directory: Path) -> None:
     save_file(state, directory / WEIGHTS)
     # safetensors writes for the owner's eyes only; a model is read by whoever reads its card.
     (directory / WEIGHTS).chmod((directory / CARD).stat().st_mode & 0o777)
+    codec = None if model.needs_codec else model.codec
+    if isinstance(codec, PCAMaskCodec):
+        codec.save(directory / COMPONENTS)
 
 
 def load_model(directory: Path) -> SOLQ:
@@ -69,7 +77,16 @@ def load_model(directory: Path) -> SOLQ:
     model = build_model(config)
     model.categories, model.preprocessing = categories, preprocessing
     load_weights(model, directory / WEIGHTS)
+    if model.needs_codec:
+        load_codec(model, directory)
     return model.eval()
+
+
+def load_codec(model: SOLQ, directory: Path) -> None:
+    """Set the components that a network for PCA vectors was saved with, where it had some."""
+    path = find_model(directory) / COMPONENTS
+    if path.is_file():
+        model.codec = PCAMaskCodec.load(path)
 
 
 def find_model(directory: Path) -> Path:

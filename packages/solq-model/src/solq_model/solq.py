@@ -49,7 +49,9 @@ class SOLQ(nn.Module):
         super().__init__()
         self.config = config
         self.categories = Categories.numbered(config.num_classes)
-        self.preprocessing = Preprocessing()
+        self.preprocessing = Preprocessing(
+            short_side=config.image_short_side, max_size=config.image_max_size
+        )
         self.backbone = backbone
         self.neck = neck
         self.level_embedding = nn.Parameter(
@@ -64,13 +66,18 @@ class SOLQ(nn.Module):
         self._codec = configured_codec(config)
 
     @property
+    def needs_codec(self) -> bool:
+        """Whether the mask vectors cannot be decoded before `codec` is set."""
+        return self.config.has_vectors and self._codec is None
+
+    @property
     def codec(self) -> MaskCodec | None:
         """What the mask vectors are written in; None for a network without any.
 
         That of the configuration. The components of `ModelConfig.codec="pca"` are those of a data
         set: set here, saved with the model.
         """
-        if self.config.has_vectors and self._codec is None:
+        if self.needs_codec:
             msg = (
                 "codec: this model has ModelConfig.codec='pca' but no components yet; "
                 "set model.codec to a PCAMaskCodec (fit or load one)"
@@ -184,7 +191,9 @@ def build_model(config: ModelConfig) -> SOLQ:
     hidden_dim = config.hidden_dim
     backbone = _backbone(config, num_outputs=min(config.num_feature_levels, 3))
     sine = config.position_embedding == "sine"
-    positions = SinePositions(hidden_dim) if sine else LearnedPositions(hidden_dim)
+    positions = (
+        SinePositions(hidden_dim) if sine else LearnedPositions(hidden_dim, config.position_cells)
+    )
     model = SOLQ(
         config=config,
         backbone=backbone,
@@ -209,6 +218,7 @@ def _backbone(config: ModelConfig, num_outputs: int) -> ResNetBackbone | SwinBac
         return SwinBackbone(
             name=config.backbone,
             frozen_stages=config.frozen_stages,
+            frozen_stem=config.frozen_stem,
             drop_path=config.drop_path,
             num_outputs=num_outputs,
         )
@@ -216,7 +226,9 @@ def _backbone(config: ModelConfig, num_outputs: int) -> ResNetBackbone | SwinBac
         name=config.backbone,
         norm=config.backbone_norm,
         frozen_stages=config.frozen_stages,
+        frozen_stem=config.frozen_stem,
         dilation=config.dilation,
+        deformable=config.deformable_convolutions,
         num_outputs=num_outputs,
     )
 

@@ -18,7 +18,9 @@ def backbone(name="resnet10_w32", **changes):
     [
         ("resnet10_w32", [64, 128, 256]),
         ("resnet18", [128, 256, 512]),
+        ("resnet34", [128, 256, 512]),
         ("resnet50", [512, 1024, 2048]),
+        ("resnet101", [512, 1024, 2048]),
     ],
 )
 def test_features_halve_and_widen_from_stage_to_stage(name, channels):
@@ -39,19 +41,13 @@ def test_the_last_stages_are_returned(num_outputs):
     assert torch.equal(features[-1], backbone()(images)[-1])
 
 
-def test_a_dilated_last_stage_keeps_its_resolution():
+@pytest.mark.parametrize("name", ["resnet50", "resnet101"])
+def test_a_dilated_last_stage_keeps_its_resolution(name):
     with torch.device("meta"):
-        network, plain = backbone("resnet50", dilation=True), backbone("resnet50")
+        network, plain = backbone(name, dilation=True), backbone(name)
         features = network(torch.zeros(1, 3, 64, 64))
     assert [tuple(f.shape[2:]) for f in features] == [(8, 8), (4, 4), (4, 4)]
     assert network.state_dict().keys() == plain.state_dict().keys()
-
-
-@pytest.mark.parametrize("name", ["resnet10_w32", "resnet18", "resnet34"])
-def test_basic_blocks_cannot_be_dilated(name):
-    message = f"dilation needs a backbone with bottleneck blocks, got {name}"
-    with pytest.raises(ValueError, match=message):
-        backbone(name, dilation=True)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +65,12 @@ def test_frozen_stages_are_not_trained(frozen_stages, frozen):
     for part in parts:
         trained = {p.requires_grad for p in getattr(network.body, part).parameters()}
         assert trained == {part not in frozen}
+
+
+def test_the_stem_can_be_frozen_alone():
+    network = backbone(norm="batch", frozen_stem=True)
+    frozen = {name for name, p in network.body.named_parameters() if not p.requires_grad}
+    assert frozen == {"conv1.weight", "bn1.weight", "bn1.bias"}
 
 
 def test_frozen_norms_are_constant_and_batch_norms_are_trained():

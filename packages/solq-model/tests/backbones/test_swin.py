@@ -184,6 +184,32 @@ def test_frozen_stages_are_not_trained(frozen_stages):
         assert not any(name.startswith(frozen) for name in with_gradient if frozen)
 
 
+@pytest.mark.parametrize(
+    ("published", "ours", "frozen"),
+    [
+        (-1, {"frozen_stages": 0}, ()),
+        (0, {"frozen_stages": 0, "frozen_stem": True}, ("patch_embed",)),
+        (1, {"frozen_stages": 0, "frozen_stem": True}, ("patch_embed",)),
+        (2, {"frozen_stages": 1}, ("patch_embed", "layers.0")),
+        (2, {"frozen_stages": 1, "frozen_stem": True}, ("patch_embed", "layers.0")),
+        (5, {"frozen_stages": 4}, ("patch_embed", *(f"layers.{i}" for i in range(4)))),
+    ],
+)
+def test_every_published_choice_of_frozen_stages_can_be_made(published, ours, frozen):
+    # swin_transformer.py, _freeze_stages: from 0 on the patch embedding; from 2 on layers[: n - 1].
+    expected = (["patch_embed"] if published >= 0 else []) + [
+        f"layers.{index}" for index in range(max(0, published - 1))
+    ]
+    assert list(frozen) == expected
+    body = backbone(**ours).train().body
+    for name, parameter in body.named_parameters():
+        is_frozen = any(name.startswith(f"{part}.") for part in frozen)
+        assert parameter.requires_grad != is_frozen, name
+    for name, module in body.named_modules():
+        is_frozen = any(name == part or name.startswith(f"{part}.") for part in frozen)
+        assert module.training != is_frozen, name
+
+
 def test_blocks_are_skipped_the_more_often_the_deeper_they_are():
     network = backbone(drop_path=0.22)
     rates = [block.drop_path.p for stage in network.body.layers for block in stage.blocks]

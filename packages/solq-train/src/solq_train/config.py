@@ -109,6 +109,9 @@ class TrainConfig:
     """Detections per image that are evaluated."""
     backbone_weights: str | None = None
     """Pretrained backbone: a file of torchvision's weights, or "imagenet" to download them."""
+    components: str | None = None
+    """File of principal components (PCAMaskCodec.save, or published) for model.codec=pca; without
+    one they are those of the initial weights, or fitted to the training masks."""
     initial_weights: str | None = None
     """Start from a saved model's folder, or from a published .pth file."""
 

@@ -20,11 +20,12 @@ from torch.utils.data import DataLoader, Subset
 
 from solq_maskcodec import MaskCodec
 from solq_model import Categories, build_model, load_official_checkpoint
-from solq_model.backbones import SwinBackbone, load_swin_weights
+from solq_model.backbones import SwinBackbone, load_resnet_weights, load_swin_weights
 from solq_model.preprocess import Preprocessing
 from solq_model.saved import find_model, load_weights
 from solq_model.solq import SOLQ
 from solq_train.checkpoint import Trained
+from solq_train.components import set_components
 from solq_train.config import DataConfig, TrainConfig
 from solq_train.criterion import Criterion, LossConfig, encode_targets
 from solq_train.data import (
@@ -114,6 +115,7 @@ def prepare_run(config: TrainConfig, split: Split, processes: Processes = ALONE)
         short_side=config.data.eval_short_side, max_size=config.data.max_size
     )
     _load_initial_weights(model, config)
+    set_components(model, config, dataset, _chosen(config, dataset))
     codec = model.codec
     head = model.vector_head
     if head is not None and head.whitened and config.initial_weights is None:
@@ -314,27 +316,14 @@ def load_backbone(model: SOLQ, source: str) -> None:
     For a Swin Transformer the file may be one of those its authors published, too.
     """
     state = _backbone_state(model.config.backbone, source)
-    if isinstance(model.backbone, SwinBackbone):
-        try:
+    try:
+        if isinstance(model.backbone, SwinBackbone):
             load_swin_weights(model.backbone, state.get("model", state))
-        except ValueError as error:
-            msg = f"backbone_weights {source}: {error}"
-            raise ValueError(msg) from error
-        return
-    body = model.backbone.body
-    wanted = {
-        name: tensor.shape
-        for name, tensor in body.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
-    wrong = [n for n, shape in wanted.items() if getattr(state.get(n), "shape", None) != shape]
-    if wrong:
-        msg = (
-            f"backbone_weights {source}: {len(wrong)} tensors of {model.config.backbone} are "
-            f"missing or of another shape: {', '.join(wrong[:4])}"
-        )
-        raise ValueError(msg)
-    body.load_state_dict({name: state[name] for name in wanted}, strict=False)
+        else:
+            load_resnet_weights(model.backbone, state)
+    except ValueError as error:
+        msg = f"backbone_weights {source}: {error}"
+        raise ValueError(msg) from error
 
 
 def _backbone_state(backbone: str, source: str) -> dict[str, Any]:

@@ -75,16 +75,27 @@ def test_giou_loss_of_boxes_worked_out_by_hand(box, expected):
     assert number(found) == pytest.approx(expected, abs=1e-5)
 
 
-def test_vector_l1_loss_is_the_mean_over_pairs_and_coefficients():
+@pytest.mark.parametrize(
+    ("distance", "reduction", "expected"),
+    [("l1", "mean", 6 / 4), ("l1", "sum", 6 / 3), ("mse", "mean", 14 / 4), ("mse", "sum", 14 / 3)],
+)
+def test_vector_loss_is_a_mean_over_all_or_a_sum_per_object(distance, reduction, expected):
     vectors = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     targets = torch.tensor([[1.0, 0.0], [0.0, 5.0]])
-    assert number(losses.vector_l1_loss(vectors, targets, None)) == pytest.approx(6 / 4)
+    found = losses.vector_loss(
+        vectors, targets, None, distance=distance, reduction=reduction, num_objects=3.0
+    )
+    assert number(found) == pytest.approx(expected)
 
 
-def test_vector_l1_loss_counts_in_deviations_where_they_are_given():
+@pytest.mark.parametrize(("distance", "expected"), [("l1", 2.0 + 0.5), ("mse", 4.0 + 0.25)])
+def test_vector_loss_counts_in_deviations_where_they_are_given(distance, expected):
     vectors, targets = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 0.0]])
-    found = losses.vector_l1_loss(vectors, targets, torch.tensor([0.5, 4.0]))
-    assert number(found) == pytest.approx((2.0 + 0.5) / 2)
+    deviation = torch.tensor([0.5, 4.0])
+    found = losses.vector_loss(
+        vectors, targets, deviation, distance=distance, reduction="mean", num_objects=1.0
+    )
+    assert number(found) == pytest.approx(expected / 2)
 
 
 def test_mask_loss_of_zero_vectors_against_full_masks_is_worked_out_by_hand(codec):
@@ -120,7 +131,9 @@ def test_mask_loss_leads_vectors_to_the_mask(codec):
 @pytest.mark.parametrize("deviation", [None, torch.ones(16)])
 def test_without_pairs_the_mask_terms_are_zero_and_have_a_gradient(codec, deviation):
     vectors = torch.zeros(0, 16, requires_grad=True)
-    loss = losses.vector_l1_loss(vectors, torch.zeros(0, 16), deviation)
+    loss = losses.vector_loss(
+        vectors, torch.zeros(0, 16), deviation, distance="l1", reduction="sum", num_objects=1.0
+    )
     masks = torch.zeros(0, 8, 8, dtype=torch.bool)
     loss = loss + losses.mask_loss(vectors, masks, codec, 4, 1.0)
     loss.backward()

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 from torchvision.ops import FrozenBatchNorm2d
 
+from solq_model.backbones.deformable import deform
+
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 
@@ -17,23 +19,33 @@ class ResNetBackbone(nn.Module):
     """A ResNet that returns the outputs of its last `num_outputs` stages."""
 
     def __init__(
-        self, *, name: str, norm: str, frozen_stages: int, dilation: bool, num_outputs: int
+        self,
+        *,
+        name: str,
+        norm: str,
+        frozen_stages: int,
+        frozen_stem: bool = False,
+        dilation: bool,
+        deformable: bool = False,
+        num_outputs: int,
     ) -> None:
         super().__init__()
         norm_layer = FrozenBatchNorm2d if norm == "frozen" else nn.BatchNorm2d
-        dilated_stages = _dilate(name, dilation)
         if name == "resnet10_w32":
             self.body: nn.Module = _narrow_resnet10(norm_layer)
         else:
             self.body = getattr(torchvision.models, name)(
-                norm_layer=norm_layer, replace_stride_with_dilation=dilated_stages
+                norm_layer=norm_layer, replace_stride_with_dilation=[False, False, dilation]
             )
+        if deformable:
+            deform(self.body)
         # Classification only; published checkpoints do not hold it.
         del self.body.fc, self.body.avgpool
         self.num_outputs = num_outputs
         channels = [_out_channels(getattr(self.body, stage)) for stage in STAGES]
         self.num_channels = channels[-num_outputs:]
-        for part in ("conv1", "bn1", *STAGES[:frozen_stages]) if frozen_stages else ():
+        stem = ("conv1", "bn1") if frozen_stem or frozen_stages else ()
+        for part in (*stem, *STAGES[:frozen_stages]):
             getattr(self.body, part).requires_grad_(requires_grad=False)
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
@@ -47,13 +59,6 @@ class ResNetBackbone(nn.Module):
             features = getattr(body, stage)(features)
             outputs.append(features)
         return outputs[-self.num_outputs :]
-
-
-def _dilate(name: str, dilation: bool) -> list[bool] | None:
-    if dilation and name not in ("resnet50", "resnet101"):
-        msg = f"ModelConfig.dilation needs a backbone with bottleneck blocks, got {name}"
-        raise ValueError(msg)
-    return [False, False, True] if dilation else None
 
 
 def _out_channels(stage: nn.Sequential) -> int:

@@ -45,16 +45,23 @@ class SwinBackbone(nn.Module):
     """A Swin Transformer that returns the outputs of its last `num_outputs` stages, normalised."""
 
     def __init__(
-        self, *, name: str, frozen_stages: int, drop_path: float, num_outputs: int
+        self,
+        *,
+        name: str,
+        frozen_stages: int,
+        frozen_stem: bool = False,
+        drop_path: float,
+        num_outputs: int,
     ) -> None:
         super().__init__()
         size = SIZES[name]
         self.body = SwinBody(size, drop_path, num_outputs)
         widths = [size.width * 2**stage for stage in range(len(size.depths))]
         self.num_channels = widths[-num_outputs:]
-        # As published, but counted as for a ResNet: its `frozen_stages` is one more than ours.
-        frozen = [self.body.patch_embed, *self.body.layers[:frozen_stages]]
-        self._frozen = frozen if frozen_stages else []
+        # Published `frozen_stages`: -1 nothing, 0 and 1 the patch embedding alone, 2 the first
+        # stage too, … Ours counts as for a ResNet, from 2 on it is one less.
+        stem = [self.body.patch_embed] if frozen_stem or frozen_stages else []
+        self._frozen = [*stem, *self.body.layers[:frozen_stages]]
         for part in self._frozen:
             part.requires_grad_(requires_grad=False)
 

@@ -27,7 +27,9 @@ from solq_train.run import Run, prepare_run
 from solq_train.run_file import write_run_file
 
 CONFIG = "config.json"
-RecipeName = Literal["tiny_cpu", "overfit_8", "r50_coco", "r101_coco"]
+RecipeName = Literal[
+    "tiny_cpu", "overfit_8", "r50_coco", "r101_coco", "fast_solq_coco", "solq_pca_coco"
+]
 assert set(RecipeName.__args__) == RECIPES.keys()  # type: ignore[attr-defined]
 
 logger = logging.getLogger(__name__)

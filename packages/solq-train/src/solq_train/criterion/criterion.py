@@ -26,13 +26,20 @@ class LossConfig:
     vector_weight: float = 3.0
     vector_space: Literal["raw", "whitened"] = "raw"
     """whitened: coefficients are compared in units of their deviation over the training set."""
+    vector_distance: Literal["l1", "mse"] = "l1"
+    vector_reduction: Literal["mean", "sum"] = "mean"
+    """mean: over coefficients, too; sum: of an object's coefficients (published:
+    --no_vector_loss_norm)."""
+    dice_weight: float = 0.0
+    """Dice of the decoded masks of every layer that predicts some (published: solq_pca); 0 leaves
+    it out."""
     mask_weight: float = 0.0
     """Cross-entropy plus dice of the last layer's decoded masks; 0 leaves it out (published)."""
     mask_loss_size: int = 32
     """Side of the grid on which decoded masks are compared."""
 
     def __post_init__(self) -> None:
-        for name in ("class", "box_l1", "giou", "vector", "mask"):
+        for name in ("class", "box_l1", "giou", "vector", "dice", "mask"):
             if getattr(self, f"{name}_weight") < 0:
                 value = getattr(self, f"{name}_weight")
                 msg = f"LossConfig.{name}_weight must be at least 0, got {value}"
@@ -156,11 +163,20 @@ class Criterion:
         assert targets.box_masks is not None
         vectors = layer.mask_vectors[pairs.images, pairs.queries]
         expected = targets.mask_vectors[pairs.objects]
-        distance = losses.vector_l1_loss(vectors, expected, self.deviation)
+        distance = losses.vector_loss(
+            vectors,
+            expected,
+            self.deviation,
+            distance=self.config.vector_distance,
+            reduction=self.config.vector_reduction,
+            num_objects=num_objects,
+        )
         # Published: the coefficient is part of the term itself (solq.py:374-376).
         terms = {"loss_vector": self.config.vector_weight * distance}
+        box_masks = targets.box_masks[pairs.objects]
+        if self.config.dice_weight:
+            terms["loss_dice"] = losses.soft_dice_loss(vectors, box_masks, self.codec, num_objects)
         if last and self.config.mask_weight:
-            box_masks = targets.box_masks[pairs.objects]
             terms["loss_mask"] = losses.mask_loss(
                 vectors, box_masks, self.codec, self.config.mask_loss_size, num_objects
             )
@@ -185,6 +201,7 @@ class Criterion:
             "loss_bbox": config.box_l1_weight,
             "loss_giou": config.giou_weight,
             "loss_vector": 1.0,
+            "loss_dice": config.dice_weight,
             "loss_mask": config.mask_weight,
         }
         kind = "_".join(name.split("_")[:2])

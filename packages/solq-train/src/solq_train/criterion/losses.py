@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -43,20 +45,44 @@ def giou_loss(
     return (1 - giou).sum() / num_objects
 
 
-def vector_l1_loss(
+def vector_loss(
     vectors: Float[Tensor, "pairs coefficients"],
     targets: Float[Tensor, "pairs coefficients"],
     deviation: Float[Tensor, " coefficients"] | None,
+    *,
+    distance: Literal["l1", "mse"],
+    reduction: Literal["mean", "sum"],
+    num_objects: float,
 ) -> Float[Tensor, ""]:
-    """Mean L1 distance of mask vectors, in units of `deviation` where one is given.
+    """Distance of mask vectors, in units of `deviation` where one is given.
 
+    mean: over pairs and coefficients (solq.py:376; solq_pca.py:369, where every object has a
+    query); sum: over coefficients, per object (fast_solq.py:363-366, solq.py:374).
     Raw coefficients are the published loss (solq.py:373-376); there the few low frequencies, whose
     deviation is 30 times that of the last ones, carry nearly all of it.
     """
     if not len(vectors):
         return vectors.sum() * 0
-    distance = (vectors - targets).abs()
-    return (distance if deviation is None else distance / deviation).mean()
+    difference = vectors - targets
+    difference = difference if deviation is None else difference / deviation
+    size = difference.abs() if distance == "l1" else difference.square()
+    return size.mean() if reduction == "mean" else size.sum() / num_objects
+
+
+def soft_dice_loss(
+    vectors: Float[Tensor, "pairs coefficients"],
+    box_masks: Bool[Tensor, "pairs size size"],
+    codec: MaskCodec,
+    num_objects: float,
+) -> Float[Tensor, ""]:
+    """Dice of the decoded soft masks with squares in the denominator (solq_pca.py:370-377)."""
+    if not len(vectors):
+        return vectors.sum() * 0
+    soft = codec.decode(vectors, threshold=None).flatten(1)
+    target = box_masks.flatten(1).to(soft.dtype)
+    overlap = 2 * (soft * target).sum(1)
+    total = soft.square().sum(1) + target.square().sum(1) + 1e-5
+    return (1 - overlap / total).sum() / num_objects
 
 
 def mask_loss(
