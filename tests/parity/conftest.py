@@ -20,7 +20,7 @@ from solq_model import SOLQ, build_model, load_official_state_dict, presets
 from solq_train.data import Target
 
 FIXTURES = Path(__file__).parent / "fixtures"
-NETWORKS = {"r50": presets.r50, "swin_t": presets.swin_t}
+NETWORKS = {"r50": presets.r50, "swin_t": presets.swin_t, "sqr_r50": presets.sqr_r50}
 
 
 class Published:
@@ -70,7 +70,7 @@ def published_tensor(name: str, shape: tuple[int, ...]) -> Tensor:
         return relative_position_index()
     seed = np.random.PCG64(zlib.crc32(name.encode()))
     values = np.random.Generator(seed).standard_normal(shape, dtype=np.float32)
-    is_norm = "norm" in name or ".bn" in name or "downsample.1" in name
+    is_norm = any(part in name for part in ("norm", ".bn", "downsample.1", "mask_head.gn"))
     if name.endswith("running_var"):
         values = np.abs(values) * 0.5 + 0.75
     elif name.endswith("running_mean"):

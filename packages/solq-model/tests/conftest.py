@@ -40,6 +40,10 @@ def small_config(**changes: Any) -> ModelConfig:
     return ModelConfig(**(values | changes))
 
 
+# What spatial masks need; their head has 8 groups of channels down to a sixteenth of the width.
+SPATIAL = {"mask_head": "spatial", "hidden_dim": 128, "num_heads": 8, "num_feature_levels": 4}
+
+
 def shake(module: nn.Module, seed: int = 0, scale: float = 0.1) -> None:
     """Move every parameter: fresh networks have zeros that would hide what is not connected."""
     generator = torch.Generator().manual_seed(seed)
@@ -95,6 +99,12 @@ def make_images() -> Callable[..., list[Tensor]]:
 @pytest.fixture
 def make_memory() -> Callable[..., Memory]:
     return noise_memory
+
+
+@pytest.fixture
+def spatial() -> dict[str, Any]:
+    """The changes that give a small network spatial masks."""
+    return SPATIAL
 
 
 @pytest.fixture(name="shake")
@@ -154,5 +164,11 @@ def assert_same_predictions() -> Callable[..., None]:
                     assert other is None
                 else:
                     torch.testing.assert_close(one, other, atol=tolerance, rtol=tolerance)
+        assert (ours.spatial_masks is None) == (others.spatial_masks is None)
+        if ours.spatial_masks is not None:
+            for image in range(len(ours.logits)):
+                every = torch.arange(ours.logits.shape[1])
+                one, other = (p.spatial_masks.best(image, every).logits for p in (ours, others))
+                torch.testing.assert_close(one, other, atol=tolerance, rtol=tolerance)
 
     return check

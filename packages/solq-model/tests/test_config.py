@@ -39,6 +39,22 @@ from solq_model import ModelConfig, presets
             {"backbone": "swin_b", "backbone_norm": "batch"},
             "backbone_norm must be left at frozen with swin_b, got 'batch'",
         ),
+        (
+            {"mask_head": "spatial", "hidden_dim": 192},
+            "hidden_dim must be a multiple of 128 with mask_head='spatial', got 192",
+        ),
+        (
+            {"mask_head": "spatial", "num_heads": 4},
+            "num_heads must be a multiple of 8 with mask_head='spatial', got 4",
+        ),
+        (
+            {"mask_head": "spatial", "num_feature_levels": 2},
+            r"num_feature_levels must be 3\.\.5 with mask_head='spatial', got 2",
+        ),
+        (
+            {"mask_head": "spatial", "whitened_vectors": True},
+            "whitened_vectors must be false with mask_head='spatial', got True",
+        ),
         ({"proposal_scale": 0.0}, r"proposal_scale must be between 0 and 1, got 0\.0"),
         ({"frozen_stages": 5}, r"frozen_stages must be 0\.\.4, got 5"),
         ({"frozen_stages": -1}, r"frozen_stages must be 0\.\.4, got -1"),
@@ -46,7 +62,7 @@ from solq_model import ModelConfig, presets
         ({"hidden_dim": 64, "num_heads": 5}, r"of num_heads \(5\), got 64"),
         ({"num_feature_levels": 6}, r"num_feature_levels must be 1\.\.5, got 6"),
         ({"mask_size": 8, "num_coefficients": 65}, r"at most mask_size\^2 \(64\), got 65"),
-        ({"mask_head": "pixels"}, "mask_head must be one of vector, none, got 'pixels'"),
+        ({"mask_head": "pixels"}, "mask_head must be one of vector, spatial, none, got 'pixels'"),
         ({"codec": "jpeg"}, "codec must be one of dct, pca, got 'jpeg'"),
         (
             {"first_mask_layer": 6},
@@ -96,7 +112,7 @@ WRONG = {
     "two_stage": (True, {"box_refinement": False}, "box_refinement to be on"),
     "query_selection": ("best", {}, "one of agnostic, mixed"),
     "proposal_scale": (1.0, {}, "between 0 and 1"),
-    "mask_head": ("pixels", {}, "one of vector, none"),
+    "mask_head": ("pixels", {}, "one of vector, spatial, none"),
     "first_mask_layer": (3, {"decoder_layers": 3}, "0..2 with 3 decoder_layers"),
     "codec": ("fourier", {}, "one of dct, pca"),
     "num_coefficients": (17, {"mask_size": 4}, "at most mask_size^2 (16)"),

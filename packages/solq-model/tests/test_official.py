@@ -16,10 +16,11 @@ SHARED_HEADS = {"box_refinement": False}
 TWO_STAGE = {"two_stage": True}
 LEARNED_POSITIONS = {"position_embedding": "learned", "num_feature_levels": 1}
 SWIN = {"backbone": "swin_t"}
+SPATIAL = {"mask_head": "spatial", "hidden_dim": 128, "num_heads": 8, "num_feature_levels": 4}
 CONFIGURATIONS = pytest.mark.parametrize(
     "changes",
-    [REFINED, SHARED_HEADS, TWO_STAGE, LEARNED_POSITIONS, SWIN],
-    ids=["refined", "shared heads", "two stages", "learned positions", "swin"],
+    [REFINED, SHARED_HEADS, TWO_STAGE, LEARNED_POSITIONS, SWIN, SPATIAL],
+    ids=["refined", "shared heads", "two stages", "learned positions", "swin", "spatial masks"],
 )
 
 ATTENTION = ("sampling_offsets", "attention_weights", "value_proj", "output_proj")
@@ -64,7 +65,8 @@ def published_names(config, backbone_names):
     # One more head of each kind proposes boxes, where there are two stages.
     for i in range(config.decoder_layers + config.two_stage):
         modules.append(f"class_embed.{i}")
-        modules += [f"vector_embed.{i}.layers.{j}" for j in range(3)]
+        if config.has_vectors:
+            modules += [f"vector_embed.{i}.layers.{j}" for j in range(3)]
         modules += [f"bbox_embed.{i}.layers.{j}" for j in range(3)]
         if config.box_refinement:
             modules += [f"transformer.decoder.bbox_embed.{i}.layers.{j}" for j in range(3)]
@@ -76,7 +78,19 @@ def published_names(config, backbone_names):
     else:
         names.add("query_embed.weight")
         modules.append("transformer.reference_points")
-    return names | {f"{module}.{kind}" for module in modules for kind in ("weight", "bias")}
+    names |= {f"{module}.{kind}" for module in modules for kind in ("weight", "bias")}
+    return names if config.mask_head != "spatial" else spatial_mask_names(names)
+
+
+def spatial_mask_names(detector):
+    """The names where spatial masks are put around a detector with these names."""
+    head = [f"lay{i}" for i in range(1, 6)] + [f"gn{i}" for i in range(1, 6)]
+    head += ["adapter1", "adapter2", "adapter3", "out_lay"]
+    modules = [f"mask_head.{name}" for name in head]
+    modules += [f"seg_input_proj.{i}" for i in range(3)]
+    modules += ["bbox_attention.q_linear", "bbox_attention.k_linear"]
+    own = {f"{module}.{kind}" for module in modules for kind in ("weight", "bias")}
+    return own | {f"detr.{name}" for name in detector}
 
 
 def published_state(model):

@@ -58,6 +58,8 @@ PARAMETERS = {
     "r50": 54_193_660,
     "small": 15_384_892,
     "solq_pca": 53_992_760,
+    "sqr_r101": 85_897_621,
+    "sqr_r50": 66_957_717,
     "swin_b": 113_256_436,
     "swin_l": 223_622_992,
     "swin_l_1536": 223_622_992,
@@ -65,6 +67,16 @@ PARAMETERS = {
     "swin_t": 52_975_414,
     "tiny": 2_672_356,
 }
+
+
+@pytest.mark.parametrize(
+    ("preset", "logged"),
+    [(presets.sqr_r50, 66_735_317), (presets.sqr_r101, 85_675_221)],
+)
+def test_the_baseline_trains_as_many_parameters_as_its_published_log_counts(preset, logged):
+    with torch.device("meta"):
+        parameters = build_model(preset()).parameters()
+    assert sum(p.numel() for p in parameters if p.requires_grad) == logged
 
 
 def test_every_preset_is_in_the_table():

@@ -9,6 +9,7 @@ from pycocotools import mask as coco_masks
 
 from solq_maskcodec import DCTMaskCodec
 from solq_model import Instances, PaddedImages
+from solq_model.mask_logits import MaskLogits
 
 CODEC = DCTMaskCodec(num_coefficients=64, mask_size=8, threshold=0.5)
 
@@ -67,6 +68,19 @@ def test_boxes_without_masks_say_so_and_can_be_picked():
     for read in (lambda: boxes_only.masks, lambda: boxes_only.box_masks, boxes_only.rle):
         with pytest.raises(ValueError, match=r"instances must have mask vectors .* got boxes only"):
             read()
+
+
+def test_spatial_masks_are_those_of_the_image_wherever_the_boxes_are():
+    logits = torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(0))
+    spatial = MaskLogits(logits=logits, image_padding=torch.zeros(8, 12, dtype=torch.bool))
+    found = replace(instances(3), mask_vectors=None, codec=None, mask_logits=spatial)
+    assert found.has_masks
+    assert torch.equal(found.masks, spatial.masks((20, 30)))
+    assert found.rle() == spatial.rle((20, 30))
+    picked = found.select(torch.tensor([2, 0]))
+    assert torch.equal(picked.masks, found.masks[[2, 0]])
+    with pytest.raises(ValueError, match=r"mask vectors .* got spatial masks; see `masks`"):
+        _ = found.box_masks
 
 
 def test_a_full_mask_fills_the_pixels_of_its_box():

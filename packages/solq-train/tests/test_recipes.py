@@ -16,6 +16,7 @@ from solq_train.recipes import (
     r50_coco,
     r101_coco,
     solq_pca_coco,
+    sqr_r50_coco,
     tiny_cpu,
 )
 from solq_train.run import train_transform
@@ -34,6 +35,13 @@ def test_the_published_recipe_keeps_every_published_value():
 def test_r101_differs_from_r50_in_its_backbone_only():
     expected = replace(r50_coco(), model=replace(r50_coco().model, backbone="resnet101"))
     assert r101_coco() == expected
+
+
+def test_the_baseline_differs_from_the_published_recipe_in_its_network_alone():
+    recipe = sqr_r50_coco()
+    assert replace(recipe, model=r50_coco().model) == r50_coco()
+    assert recipe.model.mask_head == "spatial"
+    assert (recipe.loss.spatial_mask_weight, recipe.loss.spatial_dice_weight) == (1.0, 1.0)
 
 
 def test_published_variants_differ_from_r50_in_network_and_vector_loss_only():

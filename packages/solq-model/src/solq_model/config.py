@@ -22,7 +22,7 @@ Activation = Literal["relu", "gelu", "silu"]
 PositionEmbedding = Literal["sine", "learned"]
 BackboneNorm = Literal["frozen", "batch"]
 QuerySelection = Literal["agnostic", "mixed"]
-MaskHead = Literal["vector", "none"]
+MaskHead = Literal["vector", "spatial", "none"]
 Codec = Literal["dct", "pca"]
 
 # Integers that may be 0; every other is at least 1.
@@ -95,7 +95,9 @@ class ModelConfig:
     """Side of the boxes proposed at the finest level, in shares of the image; doubles per level."""
 
     mask_head: MaskHead = "vector"
-    """vector: a mask vector per query (SOLQ); none: a detector of boxes (Deformable DETR)."""
+    """vector: a mask vector per query (SOLQ); spatial: mask logits of the image, from where a query
+    attends (DETR for segmentation, and the published baseline D-DETR + SQR); none: a detector of
+    boxes (Deformable DETR)."""
     first_mask_layer: int = 0
     """The decoder layers before this one predict no masks, and are taught none (published:
     --vector_start_stage)."""
@@ -133,6 +135,8 @@ class ModelConfig:
             if not 0 <= getattr(self, name) < 1:
                 _reject(name, f"0 <= {name} < 1", getattr(self, name))
         self._check_backbone()
+        if self.mask_head == "spatial":
+            self._check_spatial_head()
         if self.image_max_size < self.image_short_side:
             expected = f"at least image_short_side ({self.image_short_side})"
             _reject("image_max_size", expected, self.image_max_size)
@@ -181,6 +185,18 @@ class ModelConfig:
             return
         if self.backbone_norm != "frozen":
             _reject("backbone_norm", f"left at frozen with {self.backbone}", self.backbone_norm)
+
+    def _check_spatial_head(self) -> None:
+        # The narrowest maps of the head have hidden_dim / 16 channels, the widest one more per
+        # attention head; all are normed in 8 groups.
+        if self.hidden_dim % 128:
+            _reject("hidden_dim", "a multiple of 128 with mask_head='spatial'", self.hidden_dim)
+        if self.num_heads % 8:
+            _reject("num_heads", "a multiple of 8 with mask_head='spatial'", self.num_heads)
+        if self.num_feature_levels < 3:
+            # The head builds on three backbone stages.
+            expected = "3..5 with mask_head='spatial'"
+            _reject("num_feature_levels", expected, self.num_feature_levels)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ModelConfig:

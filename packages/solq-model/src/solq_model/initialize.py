@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from solq_model.attention import DeformableAttention
 from solq_model.heads import MLP
 from solq_model.positions import LearnedPositions
+from solq_model.spatial_masks import SpatialMaskHead
 
 FOREGROUND_PRIOR = 0.01  # RetinaNet, arXiv:1708.02002, section 4.1
 
@@ -102,6 +103,20 @@ def initialize_vector_head(head: MLP, *, bias: float) -> None:
     _zero_last_layer(head)
     with torch.no_grad():
         _bias(head.layers[-1])[2:] = bias
+
+
+def initialize_spatial_head(head: SpatialMaskHead) -> None:
+    """Spatial masks: Xavier uniform projections, Kaiming uniform convolutions, no biases.
+
+    The reductions of backbone features keep torch's default, as published.
+    """
+    for name, child in head.named_modules():
+        if isinstance(child, nn.Linear):
+            nn.init.xavier_uniform_(child.weight)
+            nn.init.zeros_(child.bias)
+        elif isinstance(child, nn.Conv2d) and not name.startswith("reductions"):
+            nn.init.kaiming_uniform_(child.weight, a=1)
+            nn.init.zeros_(_bias(child))
 
 
 def _zero_last_layer(head: MLP) -> None:

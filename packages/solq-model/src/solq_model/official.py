@@ -32,6 +32,15 @@ PREFIXES = (
     (r"queries\.head\.project\.", "transformer.enc_output."),
     (r"queries\.head\.norm\.", "transformer.enc_output_norm."),
 )
+SPATIAL_HEAD = (
+    (r"spatial_head\.attention\.query_projection\.", "bbox_attention.q_linear."),
+    (r"spatial_head\.attention\.key_projection\.", "bbox_attention.k_linear."),
+    (r"spatial_head\.reductions\.", "seg_input_proj."),
+    *((rf"spatial_head\.convolutions\.{i}\.", f"mask_head.lay{i + 1}.") for i in range(5)),
+    *((rf"spatial_head\.norms\.{i}\.", f"mask_head.gn{i + 1}.") for i in range(5)),
+    *((rf"spatial_head\.adapters\.{i}\.", f"mask_head.adapter{i + 1}.") for i in range(3)),
+    (r"spatial_head\.output\.", "mask_head.out_lay."),
+)
 ENCODER_LEAVES = (
     (r"\.attention\.", ".self_attn."),
     (r"(layers\.\d+)\.norm\.", r"\1.norm1."),
@@ -95,6 +104,16 @@ def official_names(our_name: str, config: ModelConfig) -> tuple[str, ...]:
     The published modules share tensors, so a checkpoint holds some of them several times. Where
     such copies differ the last one wins, as in `torch.nn.Module.load_state_dict`.
     """
+    for pattern, replacement in SPATIAL_HEAD:
+        name, count = re.subn("^" + pattern, replacement, our_name)
+        if count:
+            return (name,)
+    # The published head of spatial masks is a module around the detector.
+    around = "detr." if config.mask_head == "spatial" else ""
+    return tuple(around + name for name in _detector_names(our_name, config))
+
+
+def _detector_names(our_name: str, config: ModelConfig) -> tuple[str, ...]:
     if match := re.match(r"(class|box)_heads\.heads\.(\d+)\.(.*)", our_name):
         return _head_names(match[1], int(match[2]), match[3], config)
     if match := re.match(r"queries\.head\.(class|box)_head\.(.*)", our_name):

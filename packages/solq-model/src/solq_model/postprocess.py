@@ -30,7 +30,7 @@ def postprocess(
             f"image_sizes must hold one (height, width) per image ({batch}), got {len(image_sizes)}"
         )
         raise ValueError(msg)
-    vectors = predictions.mask_vectors
+    vectors, spatial = predictions.mask_vectors, predictions.spatial_masks
     expected = None if vectors is None else vectors.shape[-1]
     if expected != (None if codec is None else codec.num_coefficients):
         what = "None" if expected is None else f"one of {expected} coefficients"
@@ -54,6 +54,7 @@ def postprocess(
                 mask_vectors=None if vectors is None else vectors[image, queries[image]],
                 codec=codec,
                 image_size=(int(height), int(width)),
+                mask_logits=None if spatial is None else spatial.best(image, queries[image]),
             )
         )
     return results

@@ -15,6 +15,20 @@ def r101() -> ModelConfig:
     return replace(r50(), backbone="resnet101")
 
 
+def sqr_r50() -> ModelConfig:
+    """D-DETR + SQR R50, the published baseline with separate query representations.
+
+    The configuration that has as many parameters as the published log counts
+    (docs/sqr_baseline_r50_log.txt).
+    """
+    return replace(r50(), hidden_dim=256, mask_head="spatial")
+
+
+def sqr_r101() -> ModelConfig:
+    """D-DETR + SQR R101."""
+    return replace(sqr_r50(), backbone="resnet101")
+
+
 def swin_t() -> ModelConfig:
     """SOLQ Swin-T as in the published code: trained from the stem on, with stochastic depth."""
     return replace(r50(), backbone="swin_t", frozen_stages=0, drop_path=0.2)

@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from solq_maskcodec import MaskCodec, paste_masks
+from solq_model.mask_logits import MaskLogits
+from solq_model.spatial_masks import SpatialMasks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,15 @@ class Memory:
     level_start_index: Int[Tensor, " levels"]
     valid_ratios: Float[Tensor, "batch levels 2"]  # (x, y): share of each level that is no padding
 
+    def coarsest_level(
+        self,
+    ) -> tuple[Float[Tensor, "batch hidden height width"], Bool[Tensor, "batch height width"]]:
+        """The last level's tokens as a map, and its padding."""
+        size = self.level_sizes[-1]
+        count = size[0] * size[1]
+        tokens = self.tokens[:, -count:].transpose(1, 2).unflatten(2, size)
+        return tokens, self.padding[:, -count:].unflatten(1, size)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Proposals:
@@ -86,6 +97,7 @@ class Predictions:
     mask_vectors: Float[Tensor, "batch queries coefficients"] | None  # None: no masks here
     auxiliary: tuple[Predictions, ...] = ()  # the decoder layers before the last, in order
     proposals: Proposals | None = None
+    spatial_masks: SpatialMasks | None = None  # of the last decoder layer, instead of vectors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +110,7 @@ class Instances:
     mask_vectors: Float[Tensor, "instances coefficients"] | None  # None: a detector of boxes
     codec: MaskCodec | None  # that the vectors are written in
     image_size: tuple[int, int]  # (height, width)
+    mask_logits: MaskLogits | None = None  # instead of vectors
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -105,11 +118,11 @@ class Instances:
     @property
     def has_masks(self) -> bool:
         """Whether there are masks; without, `masks`, `box_masks` and `rle` are ValueErrors."""
-        return self.mask_vectors is not None
+        return self.mask_vectors is not None or self.mask_logits is not None
 
     @property
     def box_masks(self) -> Bool[Tensor, "instances size size"]:
-        """The masks, each in the frame of its box."""
+        """The masks, each in the frame of its box; of mask vectors only."""
         vectors, codec = self._encoded()
         decoded: Tensor = codec.decode(vectors)
         return decoded
@@ -117,11 +130,18 @@ class Instances:
     @property
     def masks(self) -> Bool[Tensor, "instances height width"]:
         """The masks in the image. Memory: instances x height x width bytes; see `rle`."""
+        if self.mask_logits is not None:
+            return self.mask_logits.masks(self.image_size)
         pasted: Tensor = paste_masks(self.box_masks, self.boxes, self.image_size)
         return pasted
 
     def rle(self) -> list[dict[str, object]]:
-        """COCO RLE of each mask (`size`, compressed `counts` as str); no full-size mask is made."""
+        """COCO RLE of each mask (`size`, compressed `counts` as str).
+
+        No full-size mask is made of mask vectors; a few at a time are of spatial masks.
+        """
+        if self.mask_logits is not None:
+            return self.mask_logits.rle(self.image_size)
         vectors, codec = self._encoded()
         return codec.decode_to_rle(vectors, self.boxes.float(), self.image_size)
 
@@ -133,10 +153,12 @@ class Instances:
             labels=self.labels[keep],
             boxes=self.boxes[keep],
             mask_vectors=None if self.mask_vectors is None else self.mask_vectors[keep],
+            mask_logits=None if self.mask_logits is None else self.mask_logits.select(keep),
         )
 
     def _encoded(self) -> tuple[Tensor, MaskCodec]:
         if self.mask_vectors is None or self.codec is None:
-            msg = "instances must have mask vectors and a codec to give masks, got boxes only"
+            found = "boxes only" if self.mask_logits is None else "spatial masks; see `masks`"
+            msg = f"instances must have mask vectors and a codec to give masks, got {found}"
             raise ValueError(msg)
         return self.mask_vectors, self.codec

@@ -25,6 +25,7 @@ from solq_model.positions import BoxPositions, LearnedPositions, SinePositions
 from solq_model.preprocess import Preprocessing
 from solq_model.queries import AgnosticQueries, LearnedQueries, MixedQueries, ProposalHead
 from solq_model.records import FeatureMap, PaddedImages, Predictions
+from solq_model.spatial_masks import PixelFeatures, SpatialMaskHead
 
 if TYPE_CHECKING:
     from solq_model.predict import ImageInput, Result
@@ -45,6 +46,7 @@ class SOLQ(nn.Module):
         class_heads: LayerHeads,
         box_heads: LayerHeads,
         vector_head: VectorHead | None,
+        spatial_head: SpatialMaskHead | None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -63,6 +65,7 @@ class SOLQ(nn.Module):
         self.class_heads = class_heads
         self.box_heads = box_heads
         self.vector_head = vector_head
+        self.spatial_head = spatial_head
         self._codec = configured_codec(config)
 
     @property
@@ -109,23 +112,31 @@ class SOLQ(nn.Module):
         """
         if not batch_invariant:
             return self.forward_padded(PaddedImages.from_list(list(images), padded_size))
-        return self._predictions(self._isolated_levels(images))
+        return self._predictions(*self._isolated_levels(images))
 
     def forward_padded(self, images: PaddedImages) -> Predictions:
         """Predictions for a batch that is padded already: all of `forward` that is tensors."""
-        maps = self.neck.project(self.backbone(images.tensors))
-        return self._predictions(
-            [
-                self.neck.locate(m, downsample_padding(images.padding, (m.shape[2], m.shape[3])))
-                for m in maps
-            ]
-        )
+        maps, pixels = self._features(images)
+        levels = [
+            self.neck.locate(m, downsample_padding(images.padding, (m.shape[2], m.shape[3])))
+            for m in maps
+        ]
+        return self._predictions(levels, pixels)
 
-    def _predictions(self, levels: list[FeatureMap]) -> Predictions:
+    def _features(self, images: PaddedImages) -> tuple[list[Tensor], list[PixelFeatures]]:
+        """The maps of all levels, and what spatial masks are made from, where there are any."""
+        stages = self.backbone(images.tensors)
+        maps = self.neck.project(stages)
+        if self.spatial_head is None:
+            return maps, []
+        return maps, self.spatial_head.pixels(stages, maps[-1], images.padding)
+
+    def _predictions(self, levels: list[FeatureMap], pixels: list[PixelFeatures]) -> Predictions:
         memory = self.encoder(flatten_levels(levels, self.level_embedding))
         queries = self.queries(memory)
         layers = []
-        for index, (content, boxes) in enumerate(self.decoder(queries, memory, self.box_heads)):
+        decoded = self.decoder(queries, memory, self.box_heads)
+        for index, (content, boxes) in enumerate(decoded):
             layers.append(
                 Predictions(
                     logits=self.class_heads.at(index)(content),
@@ -133,12 +144,18 @@ class SOLQ(nn.Module):
                     mask_vectors=self._mask_vectors(index, content),
                 )
             )
+        spatial_masks = None
+        if self.spatial_head is not None:
+            queries_out, _ = decoded[-1]
+            coarsest, padding = memory.coarsest_level()
+            spatial_masks = self.spatial_head.masks(queries_out, coarsest, padding, pixels)
         return Predictions(
             logits=layers[-1].logits,
             boxes=layers[-1].boxes,
             mask_vectors=layers[-1].mask_vectors,
             auxiliary=tuple(layers[:-1]),
             proposals=queries.proposals,
+            spatial_masks=spatial_masks,
         )
 
     def _mask_vectors(self, layer: int, content: Tensor) -> Tensor | None:
@@ -147,11 +164,13 @@ class SOLQ(nn.Module):
         vectors: Tensor = self.vector_head(content)
         return vectors
 
-    def _isolated_levels(self, images: Sequence[Tensor]) -> list[FeatureMap]:
+    def _isolated_levels(
+        self, images: Sequence[Tensor]
+    ) -> tuple[list[FeatureMap], list[PixelFeatures]]:
         PaddedImages.from_list(list(images))  # the same checks of the argument
-        alone = [self.neck.project(self.backbone(image[None])) for image in images]
+        alone = [self._features(PaddedImages.from_list([image])) for image in images]
         levels = []
-        for maps in zip(*alone, strict=True):
+        for maps in zip(*(maps for maps, _ in alone), strict=True):
             height = max(m.shape[2] for m in maps)
             width = max(m.shape[3] for m in maps)
             features = maps[0].new_zeros(len(maps), maps[0].shape[1], height, width)
@@ -160,7 +179,7 @@ class SOLQ(nn.Module):
                 features[index, :, : m.shape[2], : m.shape[3]] = m[0]
                 padding[index, : m.shape[2], : m.shape[3]] = False
             levels.append(self.neck.locate(features, padding))
-        return levels
+        return levels, [own for _, pixels in alone for own in pixels]
 
     def predict(self, image: ImageInput, *, threshold: float = 0.5, top_k: int = 100) -> Result:
         """The objects found in one image with a score of at least `threshold`.
@@ -208,6 +227,7 @@ def build_model(config: ModelConfig) -> SOLQ:
         class_heads=_per_layer(_class_head(config), config),
         box_heads=_per_layer(_box_head(config), config),
         vector_head=_vector_head(config) if config.has_vectors else None,
+        spatial_head=_spatial_head(config, backbone) if config.mask_head == "spatial" else None,
     )
     _initialize(model)
     return model
@@ -286,6 +306,10 @@ def _vector_head(config: ModelConfig) -> VectorHead:
     )
 
 
+def _spatial_head(config: ModelConfig, backbone: ResNetBackbone | SwinBackbone) -> SpatialMaskHead:
+    return SpatialMaskHead(config.hidden_dim, config.num_heads, backbone.num_channels)
+
+
 def _per_layer(head: nn.Module, config: ModelConfig) -> LayerHeads:
     """Own heads for each layer with box refinement, one for all without (solq.py:111-121)."""
     count = config.decoder_layers if config.box_refinement else 1
@@ -317,3 +341,5 @@ def _initialize(model: SOLQ) -> None:
     if model.vector_head is not None:
         bias = 0.0 if model.config.whitened_vectors else -2.0
         initialize.initialize_vector_head(model.vector_head.mlp, bias=bias)
+    if model.spatial_head is not None:
+        initialize.initialize_spatial_head(model.spatial_head)

@@ -108,6 +108,9 @@ def prepare_run(config: TrainConfig, split: Split, processes: Processes = ALONE)
     device = resolve_device(config.device, processes.local_rank)
     torch.manual_seed(config.seed)
     config, categories = fit_classes(config, split.annotations)
+    if config.precision != "float32" and config.model.mask_head == "spatial":
+        msg = f"precision must be float32 with mask_head=spatial, got {config.precision}"
+        raise ValueError(msg)
     dataset = _dataset(config, split, categories)
     model = build_model(config.model)
     model.categories = categories

@@ -73,6 +73,26 @@ def test_a_detector_of_boxes_is_trained_evaluated_and_shown_without_mask_figures
     assert found.plot().size[0] >= 64
 
 
+def test_a_network_of_spatial_masks_is_trained_evaluated_and_shown(train, solq, shapes, tmp_path):
+    spatial = ("--model.mask-head", "spatial", "--model.hidden-dim", 128, "--model.num-heads", 8)
+    ran = train(*spatial, "--model.num-feature-levels", 4)
+    assert (ran.code, ran.errors) == (0, "")
+    assert "mask ceiling" not in ran.output
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert {"bbox.AP", "segm.AP"} <= set(summary)
+    assert "ceiling.segm.AP" not in summary
+    records = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert "loss_dice" in records
+    best = tmp_path / "run" / "best"
+    evaluated = solq("evaluate", "--model", best, "--data", shapes, "--output", tmp_path / "out")
+    assert (evaluated.code, evaluated.errors) == (0, "")
+    detections = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert {d["segmentation"]["size"][0] for d in detections} == {64}
+    found = SOLQ.load(best).predict(shapes / "val" / "000001.png", threshold=0.0)
+    assert found.masks.shape == (len(found), 64, 64)
+    assert found.plot().size[0] >= 64
+
+
 def test_the_saved_model_knows_the_categories_and_predicts(trained, shapes):
     model = SOLQ.load(trained / "best")
     result = model.predict(shapes / "val" / "000001.png", threshold=0.0)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from solq_maskcodec import DCTMaskCodec
-from solq_model import build_model
+from solq_model import ModelConfig, build_model
 from solq_model.records import Predictions, Proposals
-from solq_train.criterion import Criterion, LossConfig, encode_targets
+from solq_train.criterion import Criterion, LossConfig, encode_targets, losses
 from solq_train.data import Target
 
 BOX = (0.5, 0.5, 0.2, 0.2)
@@ -245,3 +245,74 @@ def test_diagnostics_are_logged_for_every_layer_and_are_no_part_of_the_loss(code
 def test_negative_weights_are_refused_by_name(name):
     with pytest.raises(ValueError, match=rf"{name}_weight must be at least 0, got -1"):
         LossConfig(**{f"{name}_weight": -1.0})
+
+
+@pytest.fixture(scope="module")
+def spatial_model():
+    torch.manual_seed(0)
+    config = ModelConfig(
+        backbone="resnet10_w32",
+        num_classes=3,
+        num_queries=6,
+        hidden_dim=128,
+        encoder_layers=1,
+        decoder_layers=2,
+        feedforward_dim=32,
+        dropout=0.0,
+        mask_head="spatial",
+    )
+    return build_model(config)
+
+
+def test_spatial_masks_are_taught_to_the_matched_queries_of_the_last_layer(spatial_model):
+    items = [picture(2), picture(0), picture(1)]
+    items[0].masks[1] = ~items[0].masks[0]
+    targets = encode_targets(items, None)
+    predictions = spatial_model([torch.zeros(3, 32, 32)] * 3)
+    found = Criterion(LossConfig(), None)(predictions, targets)
+    assert [name for name in found.terms if "mask" in name or "dice" in name] == [
+        "loss_mask",
+        "loss_dice",
+    ]
+    matches = found.matches
+    every = [predictions.spatial_masks.at(i, torch.arange(6)).enlarge() for i in range(3)]
+    logits = torch.stack(every)[matches.images, matches.queries]
+    masks = torch.cat([item.masks for item in items])[matches.objects].float()
+    focal = losses.focal_loss(logits, masks, 3 * 32 * 32)
+    assert found.terms["loss_mask"].item() == pytest.approx(focal.item(), rel=1e-5)
+    dice = losses.dice_loss(logits, masks, 3)
+    assert found.terms["loss_dice"].item() == pytest.approx(dice.item(), rel=1e-5)
+
+
+def test_weights_of_spatial_masks_scale_their_terms_whatever_that_of_decoded_masks_is(
+    spatial_model,
+):
+    targets = encode_targets([picture(1)], None)
+    predictions = spatial_model([torch.zeros(3, 32, 32)])
+    others = dict.fromkeys(("class_weight", "box_l1_weight", "giou_weight"), 0.0)
+    config = LossConfig(spatial_mask_weight=3.0, spatial_dice_weight=0.5, mask_weight=7.0, **others)
+    found = Criterion(config, None)(predictions, targets)
+    expected = 3 * found.terms["loss_mask"] + 0.5 * found.terms["loss_dice"]
+    assert found.total.item() == pytest.approx(expected.item())
+
+
+def test_batches_without_objects_still_reach_every_weight_of_the_spatial_head(spatial_model):
+    spatial_model.zero_grad()
+    targets = encode_targets([picture(0), picture(0)], None)
+    found = Criterion(LossConfig(), None)(spatial_model([torch.zeros(3, 32, 32)] * 2), targets)
+    assert found.terms["loss_mask"] == found.terms["loss_dice"] == 0
+    found.total.backward()
+    assert all(p.grad is not None for p in spatial_model.spatial_head.parameters())
+
+
+def test_masks_of_images_of_different_sizes_are_compared_on_the_padded_batch(spatial_model):
+    small = replace(picture(1), image_size=(20, 24), masks=torch.ones(1, 20, 24, dtype=torch.bool))
+    targets = encode_targets([picture(1), small], None)
+    predictions = spatial_model([torch.zeros(3, 32, 32), torch.zeros(3, 20, 24)])
+    found = Criterion(LossConfig(), None)(predictions, targets)
+    masks = torch.zeros(2, 32, 32)
+    masks[0], masks[1, :20, :24] = picture(1).masks[0], 1
+    queries = found.matches.queries
+    logits = [predictions.spatial_masks.at(i, queries[i : i + 1]).enlarge() for i in (0, 1)]
+    expected = losses.dice_loss(torch.cat(logits), masks, 2)
+    assert found.terms["loss_dice"].item() == pytest.approx(expected.item(), rel=1e-5)

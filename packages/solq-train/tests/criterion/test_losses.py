@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from solq_model.mask_logits import CHUNK, MaskLogits
 from solq_train.criterion import losses
 
 LN2 = math.log(2)
@@ -139,6 +140,60 @@ def test_without_pairs_the_mask_terms_are_zero_and_have_a_gradient(codec, deviat
     loss.backward()
     assert number(loss) == 0.0
     assert vectors.grad.shape == (0, 16)
+
+
+def spatial_masks(num_pairs, canvas=(8, 12), image=(6, 10), seed=0):
+    """Random logits of a quarter of the canvas, and masks of the image in its corner."""
+    generator = torch.Generator().manual_seed(seed)
+    padding = torch.ones(canvas, dtype=torch.bool)
+    padding[: image[0], : image[1]] = False
+    logits = torch.randn(num_pairs, canvas[0] // 4, canvas[1] // 4, generator=generator)
+    masks = torch.rand(num_pairs, *image, generator=generator) > 0.5
+    return MaskLogits(logits=logits.requires_grad_(), image_padding=padding), masks
+
+
+def test_spatial_mask_losses_of_undecided_masks_are_worked_out_by_hand():
+    padding = torch.zeros(4, 8, dtype=torch.bool)
+    found = MaskLogits(logits=torch.zeros(1, 1, 2), image_padding=padding)
+    target = torch.zeros(1, 4, 8, dtype=torch.bool)
+    target[..., :2] = True
+    focal, dice = losses.spatial_mask_losses(found, target, 2.0)
+    # A quarter of the pixels are of the object; the rest cost three times as much.
+    assert number(focal) == pytest.approx((1 / 4 + 3 * 3 / 4) * LN2 / 16 / 2)
+    assert number(dice) == pytest.approx((1 - (2 * 4 + 1) / (16 + 8 + 1)) / 2)
+
+
+def test_spatial_mask_losses_count_padding_as_not_of_the_object():
+    found, masks = spatial_masks(3)
+    whole = torch.zeros(3, 8, 12, dtype=torch.bool)
+    whole[:, :6, :10] = masks
+    alone = MaskLogits(logits=found.logits, image_padding=torch.zeros(8, 12, dtype=torch.bool))
+    padded = losses.spatial_mask_losses(found, masks, 1.0)
+    assert padded == losses.spatial_mask_losses(alone, whole, 1.0)
+
+
+def test_spatial_mask_losses_and_gradients_of_many_masks_are_sums_of_those_of_few():
+    found, masks = spatial_masks(CHUNK + 5)
+    together = torch.stack(losses.spatial_mask_losses(found, masks, 7.0))
+    (gradient,) = torch.autograd.grad(together.sum(), found.logits)
+    singly = torch.stack(
+        [
+            torch.stack(
+                losses.spatial_mask_losses(found.select(slice(i, i + 1)), masks[i : i + 1], 7.0)
+            )
+            for i in range(len(masks))
+        ]
+    ).sum(0)
+    torch.testing.assert_close(together, singly)
+    torch.testing.assert_close(gradient, torch.autograd.grad(singly.sum(), found.logits)[0])
+
+
+def test_without_pairs_spatial_mask_losses_are_zero_and_have_a_gradient():
+    found, masks = spatial_masks(0)
+    focal, dice = losses.spatial_mask_losses(found, masks, 1.0)
+    (focal + dice).backward()
+    assert number(focal) == number(dice) == 0.0
+    assert found.logits.grad.shape == (0, 2, 3)
 
 
 def test_without_pairs_the_box_terms_are_zero():

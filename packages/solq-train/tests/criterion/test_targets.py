@@ -84,3 +84,10 @@ def test_targets_ask_for_no_gradient(targets, codec):
     encoded = encode_targets(targets, codec)
     assert not encoded.mask_vectors.requires_grad
     assert not encoded.boxes.requires_grad
+
+
+def test_masks_in_the_image_stay_as_they_are_for_networks_of_spatial_masks():
+    items = [target((10, 20), [(0, 0, 10, 5)], [2]), target((8, 9), [], [])]
+    encoded = encode_targets(items, None)
+    assert [masks.shape for masks in encoded.image_masks] == [(1, 10, 20), (0, 8, 9)]
+    assert encoded.image_masks[0] is items[0].masks

@@ -28,7 +28,13 @@ from solq_train.run_file import write_run_file
 
 CONFIG = "config.json"
 RecipeName = Literal[
-    "tiny_cpu", "overfit_8", "r50_coco", "r101_coco", "fast_solq_coco", "solq_pca_coco"
+    "tiny_cpu",
+    "overfit_8",
+    "r50_coco",
+    "r101_coco",
+    "sqr_r50_coco",
+    "fast_solq_coco",
+    "solq_pca_coco",
 ]
 assert set(RecipeName.__args__) == RECIPES.keys()  # type: ignore[attr-defined]
 

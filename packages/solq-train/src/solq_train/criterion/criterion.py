@@ -11,6 +11,7 @@ from torch import Tensor
 
 from solq_maskcodec import MaskCodec
 from solq_model.records import Predictions, Proposals
+from solq_model.spatial_masks import SpatialMasks
 from solq_train.criterion import losses
 from solq_train.criterion.matcher import HungarianMatcher, Matches
 from solq_train.criterion.targets import EncodedTargets
@@ -37,9 +38,14 @@ class LossConfig:
     """Cross-entropy plus dice of the last layer's decoded masks; 0 leaves it out (published)."""
     mask_loss_size: int = 32
     """Side of the grid on which decoded masks are compared."""
+    spatial_mask_weight: float = 1.0
+    """Focal loss of spatial masks, pixel by pixel."""
+    spatial_dice_weight: float = 1.0
+    """Dice loss of spatial masks."""
 
     def __post_init__(self) -> None:
-        for name in ("class", "box_l1", "giou", "vector", "dice", "mask"):
+        weights = ("class", "box_l1", "giou", "vector", "dice", "mask")
+        for name in (*weights, "spatial_mask", "spatial_dice"):
             if getattr(self, f"{name}_weight") < 0:
                 value = getattr(self, f"{name}_weight")
                 msg = f"LossConfig.{name}_weight must be at least 0, got {value}"
@@ -51,7 +57,8 @@ class Losses:
     """The weighted total, its terms without their weights, and figures that are only logged.
 
     Terms have their published names: `loss_ce`, `loss_bbox`, `loss_giou`, `loss_vector` of the last
-    layer, `_0`, `_1`, … of the layers before, `_enc` of the encoder's proposals.
+    layer, `_0`, `_1`, … of the layers before, `_enc` of the encoder's proposals; of spatial masks
+    `loss_mask` and `loss_dice`, of the last layer only.
     """
 
     total: Float[Tensor, ""]
@@ -118,8 +125,11 @@ class Criterion:
             predictions.logits[matches.images, matches.queries].detach(),
             targets.labels[matches.objects],
         )
+        if predictions.spatial_masks is not None:
+            terms |= self._spatial_terms(predictions.spatial_masks, targets, matches, num_objects)
         terms = {name: value * self._factor(name, share) for name, value in terms.items()}
-        total = torch.stack([self._weight(name) * value for name, value in terms.items()]).sum()
+        weights = self._weights(is_spatial=predictions.spatial_masks is not None)
+        total = torch.stack([weights[_kind(name)] * value for name, value in terms.items()]).sum()
         return Losses(total=total, terms=terms, diagnostics=diagnostics, matches=matches)
 
     def _layers(self, predictions: Predictions) -> list[tuple[str, Predictions]]:
@@ -182,6 +192,22 @@ class Criterion:
             )
         return terms
 
+    def _spatial_terms(
+        self, masks: SpatialMasks, targets: EncodedTargets, pairs: Matches, num_objects: float
+    ) -> dict[str, Tensor]:
+        """Published: of all queries' masks those of the matched ones count; no others are made."""
+        focal, dice = [], []
+        for image, (start, expected) in enumerate(
+            zip(targets.offsets, targets.image_masks, strict=True)
+        ):
+            own = pairs.images == image
+            objects = pairs.objects[own].to(expected.device) - start
+            found = masks.at(image, pairs.queries[own])
+            terms = losses.spatial_mask_losses(found, expected[objects], num_objects)
+            focal.append(terms[0])
+            dice.append(terms[1])
+        return {"loss_mask": torch.stack(focal).sum(), "loss_dice": torch.stack(dice).sum()}
+
     def _proposal_terms(
         self, proposals: Proposals, targets: EncodedTargets, num_objects: float
     ) -> dict[str, Tensor]:
@@ -192,20 +218,24 @@ class Criterion:
         return self._detection_terms(proposals, labels, targets, pairs, num_objects)
 
     def _factor(self, name: str, share: Share) -> float:
-        return share.pairs if name.startswith("loss_vector") else share.objects
+        is_mean = _kind(name) == "loss_vector" and self.config.vector_reduction == "mean"
+        return share.pairs if is_mean else share.objects
 
-    def _weight(self, name: str) -> float:
+    def _weights(self, *, is_spatial: bool) -> dict[str, float]:
         config = self.config
-        weights = {
+        return {
             "loss_ce": config.class_weight,
             "loss_bbox": config.box_l1_weight,
             "loss_giou": config.giou_weight,
             "loss_vector": 1.0,
-            "loss_dice": config.dice_weight,
-            "loss_mask": config.mask_weight,
+            "loss_dice": config.spatial_dice_weight if is_spatial else config.dice_weight,
+            "loss_mask": config.spatial_mask_weight if is_spatial else config.mask_weight,
         }
-        kind = "_".join(name.split("_")[:2])
-        return weights[kind]
+
+
+def _kind(name: str) -> str:
+    """The term's name without its layer."""
+    return "_".join(name.split("_")[:2])
 
 
 @torch.no_grad()

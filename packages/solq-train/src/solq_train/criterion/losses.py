@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from solq_maskcodec import MaskCodec
 from solq_model.boxes import cxcywh_to_xyxy, generalized_iou
+from solq_model.mask_logits import CHUNK, MaskLogits
 from solq_train.criterion.matcher import FOCAL_ALPHA, FOCAL_GAMMA
 
 # Decoded masks lie around 0..1; times this they are logits of about -4..4.
@@ -18,11 +20,9 @@ MASK_LOGIT_SCALE = 8.0
 
 
 def focal_loss(
-    logits: Float[Tensor, "batch queries classes"],
-    one_hot: Float[Tensor, "batch queries classes"],
-    num_objects: float,
+    logits: Float[Tensor, "*shape"], one_hot: Float[Tensor, "*shape"], num_objects: float
 ) -> Float[Tensor, ""]:
-    """Focal loss (arXiv:1708.02002) of all queries and classes, per object."""
+    """Focal loss (arXiv:1708.02002), the sum over all logits, per object."""
     probability = logits.sigmoid()
     cross_entropy = F.binary_cross_entropy_with_logits(logits, one_hot, reduction="none")
     of_target = probability * one_hot + (1 - probability) * (1 - one_hot)
@@ -102,11 +102,48 @@ def mask_loss(
     logits = MASK_LOGIT_SCALE * (decoded - 0.5)
     target = F.adaptive_avg_pool2d(box_masks.to(logits.dtype), size)
     cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    of_pixels = cross_entropy.mean((-2, -1)).sum() / num_objects
+    return of_pixels + dice_loss(logits, target, num_objects)
+
+
+def dice_loss(
+    logits: Float[Tensor, "pairs height width"],
+    targets: Float[Tensor, "pairs height width"],
+    num_objects: float,
+) -> Float[Tensor, ""]:
+    """One minus the overlap of masks in shares of their areas (arXiv:1606.04797), per object."""
     probability = logits.sigmoid()
-    overlap = 2 * (probability * target).sum((-2, -1))
-    total = probability.sum((-2, -1)) + target.sum((-2, -1))
-    dice = 1 - (overlap + 1) / (total + 1)
-    return (cross_entropy.mean((-2, -1)) + dice).sum() / num_objects
+    overlap = 2 * (probability * targets).sum((-2, -1))
+    total = probability.sum((-2, -1)) + targets.sum((-2, -1))
+    return (1 - (overlap + 1) / (total + 1)).sum() / num_objects
+
+
+def spatial_mask_losses(
+    found: MaskLogits, targets: Bool[Tensor, "pairs height width"], num_objects: float
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Focal and dice loss of spatial masks at every pixel that the network saw, per object.
+
+    The pixels of the padding count as not of the object, as published (deformable_detr.py:296).
+    """
+    focal = dice = found.logits.sum() * 0
+    for start in range(0, len(targets), CHUNK):
+        some = slice(start, start + CHUNK)
+        # Masks in full size are made again for the backward pass: at 800 x 1088 pixels, each of
+        # the dozen tensors on the way from 100 masks to their losses has 348 MB.
+        losses = checkpoint(
+            _pixel_losses, found.select(some), targets[some], num_objects, use_reentrant=False
+        )
+        focal, dice = focal + losses[0], dice + losses[1]
+    return focal, dice
+
+
+def _pixel_losses(found: MaskLogits, targets: Tensor, num_objects: float) -> tuple[Tensor, Tensor]:
+    logits = found.enlarge()
+    height, width = logits.shape[1:]
+    beyond = (0, width - targets.shape[2], 0, height - targets.shape[1])
+    expected = F.pad(targets.to(logits), beyond)
+    focal = focal_loss(logits, expected, num_objects * height * width)
+    return focal, dice_loss(logits, expected, num_objects)
 
 
 @torch.no_grad()

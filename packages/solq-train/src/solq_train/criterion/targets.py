@@ -22,7 +22,9 @@ class EncodedTargets:
     labels: Int[Tensor, " instances"]  # class slots
     boxes: Float[Tensor, "instances 4"]  # cxcywh in 0..1 of each object's own image
     box_masks: Bool[Tensor, "instances size size"] | None  # in the frame of each box
-    mask_vectors: Float[Tensor, "instances coefficients"] | None  # None: only boxes are taught
+    mask_vectors: Float[Tensor, "instances coefficients"] | None  # None: no vectors are taught
+    # [instances, height, width] of each image, where the data keeps them; for spatial masks
+    image_masks: tuple[Bool[Tensor, "_ _ _"], ...] = ()
 
     @property
     def offsets(self) -> list[int]:
@@ -39,7 +41,7 @@ def encode_targets(
 ) -> EncodedTargets:
     """Boxes normalised by their image, masks cropped to their boxes and encoded.
 
-    Without a codec (a detector of boxes) there are no masks.
+    Without a codec there are no mask vectors.
     """
     box_masks = None
     if codec is not None:
@@ -58,4 +60,5 @@ def encode_targets(
         boxes=torch.cat(boxes).to(device),
         box_masks=box_masks,
         mask_vectors=None if codec is None else codec.encode(box_masks),
+        image_masks=tuple(t.masks for t in targets),
     )
