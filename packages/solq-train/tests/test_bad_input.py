@@ -372,16 +372,39 @@ def test_a_run_file_that_does_not_fit(solq, shapes, tmp_path, text, expected):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("kind", ["missing", "truncated", "no image"])
-def test_an_image_to_predict_that_is_none(solq, trained, shapes, tmp_path, kind):
-    good, bad = shapes / "val" / "000001.png", tmp_path / "bad.png"
-    if kind != "missing":
-        content = good.read_bytes()[:300] if kind == "truncated" else b"hello"
-        bad.write_bytes(content)
-    output = tmp_path / "out"
+@pytest.fixture(params=["truncated", "no image"])
+def broken_image(request, shapes, tmp_path) -> Path:
+    path = tmp_path / "bad.png"
+    whole = (shapes / "val" / "000001.png").read_bytes()
+    path.write_bytes(whole[:300] if request.param == "truncated" else b"hello")
+    return path
+
+
+def test_an_image_to_predict_that_is_missing(solq, trained, shapes, tmp_path):
+    good, bad, output = shapes / "val" / "000001.png", tmp_path / "bad.png", tmp_path / "out"
     ran = solq("predict", good, bad, "--model", trained / "best", "--output", output)
     assert ran.code == 2
     assert f"{bad}: " in ran.errors
+    assert not output.exists()
+
+
+def test_an_image_to_predict_that_is_broken_is_left_out(
+    solq, trained, shapes, broken_image, tmp_path
+):
+    files = shapes / "val" / "000001.png", broken_image, shapes / "val" / "000002.png"
+    ran = solq("predict", *files, "--model", trained / "best", "--output", tmp_path / "out")
+    assert ran.code == 1
+    message = f"left out: image {broken_image}: not a whole image file"
+    assert "".join(message.split()) in "".join(ran.errors.split())  # lines are wrapped
+    assert " objects in 2 images, 1 image could not be read" in ran.output
+    assert written(tmp_path / "out") == {"000001.png", "000002.png", "predictions.json"}
+
+
+def test_only_broken_images_to_predict_are_refused(solq, trained, broken_image, tmp_path):
+    output = tmp_path / "out"
+    ran = solq("predict", broken_image, "--model", trained / "best", "--output", output)
+    assert ran.code == 2
+    assert f"image {broken_image}: not a whole image file" in ran.errors
     assert not output.exists()
 
 

@@ -15,8 +15,10 @@ from .image.adapters import to_supervision as to_supervision
 from .image.boxed_rle import boxed_masks_to_rle as boxed_masks_to_rle
 from .image.frames import crop_masks as crop_masks
 from .image.frames import paste_masks as paste_masks
+from .image.outlines import rle_to_polygons as rle_to_polygons
 from .image.polygons import polygons_to_rle as polygons_to_rle
 from .image.rle import masks_to_rle as masks_to_rle
+from .image.rle import rle_areas as rle_areas
 from .image.rle import rle_to_masks as rle_to_masks
 from .native import Backend as Backend
 from .native import backend as backend

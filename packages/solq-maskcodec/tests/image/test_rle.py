@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco
 
-from solq_maskcodec import masks_to_rle, rle_to_masks
+from solq_maskcodec import masks_to_rle, rle_areas, rle_to_masks
 from solq_maskcodec.image.rle import (
     box_of_counts,
     columns_of_counts,
@@ -203,3 +203,11 @@ def test_counts_of_a_window_are_those_of_the_mask_around_it(window, data):
 def test_a_window_that_reaches_outside_is_refused(corner):
     with pytest.raises(ValueError, match=r"window must lie in the image \(5, 4\), got \(2, 2\) at"):
         counts_of_window(np.ones((2, 2), bool), corner, (5, 4))
+
+
+def test_areas_are_counted_without_decoding():
+    masks = np.random.default_rng(0).random((3, 31, 17)) > [[[0.5]], [[0.1]], [[1]]]
+    assert rle_areas(masks_to_rle(masks)).tolist() == masks.sum((1, 2)).tolist()
+    huge = {"size": [100_000, 100_000], "counts": [10**10 - 7, 7]}
+    assert rle_areas([huge, {"size": [2, 3], "counts": "231"}]).tolist() == [7, 3]
+    assert rle_areas([]).shape == (0,)

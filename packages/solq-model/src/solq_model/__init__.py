@@ -13,6 +13,7 @@ from solq_model.records import Instances as Instances
 from solq_model.records import PaddedImages as PaddedImages
 from solq_model.records import Predictions as Predictions
 from solq_model.records import Proposals as Proposals
+from solq_model.result import Result as Result
 from solq_model.solq import SOLQ as SOLQ
 from solq_model.solq import build_model as build_model
 

@@ -1,131 +1,77 @@
-"""Prediction on images as people have them: file → Result with masks, names and a picture."""
+"""Prediction: images of any kind → Results, one or many, in batches of like sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
-from PIL import Image, ImageOps, UnidentifiedImageError
+from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
-from solq_model.atomic import atomic_file
 from solq_model.categories import Categories, Category
-from solq_model.draw import draw_instances
+from solq_model.images import ImageInput, image_files, open_image
 from solq_model.postprocess import postprocess
+from solq_model.preprocess import Preprocessing
 from solq_model.records import Instances
+from solq_model.result import Result
 from solq_model.solq import SOLQ
 
-ImageInput = str | Path | Image.Image | np.ndarray[Any, Any] | Tensor
+OnError = Callable[[int, ValueError], None]
+
+# Images that wait for others of their size, as a multiple of the batch.
+_BATCHES_AHEAD = 4
+# Pixels of a batch for each pixel of its images: beyond, padding costs more than a batch saves.
+_MOST_PADDING = 1.25
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
-    """The objects found in one image, best first, in the data set's own ids and names."""
+class PredictOptions:
+    """How to predict: what counts as an object, and how many images at once."""
 
-    image: Image.Image
-    instances: Instances
-    categories: tuple[Category, ...]  # of each instance
+    threshold: float = 0.5
+    top_k: int = 100
+    batch_size: int = 1
 
-    def __len__(self) -> int:
-        return len(self.instances)
-
-    @property
-    def scores(self) -> Float[Tensor, " instances"]:
-        """Scores in 0..1, falling."""
-        return self.instances.scores
-
-    @property
-    def boxes(self) -> Float[Tensor, "instances 4"]:
-        """(x0, y0, x1, y1) in pixels of the image."""
-        return self.instances.boxes
-
-    @property
-    def masks(self) -> Bool[Tensor, "instances height width"]:
-        """Masks in the image; see `rle` for a form that stays small."""
-        return self.instances.masks
-
-    @property
-    def labels(self) -> list[int]:
-        """Category ids of the data set."""
-        return [category.id for category in self.categories]
-
-    @property
-    def names(self) -> list[str]:
-        """Category names of the data set."""
-        return [category.name for category in self.categories]
-
-    def rle(self) -> list[dict[str, object]]:
-        """COCO RLE of each mask."""
-        return self.instances.rle()
-
-    def to_coco(self, image_id: int | str = 0) -> list[dict[str, object]]:
-        """COCO detections: image and category id, `bbox` (x, y, w, h), RLE, score."""
-        return coco_detections(image_id, self.instances, self.labels)
-
-    def plot(self) -> Image.Image:
-        """The image with masks, boxes, names and scores drawn on it."""
-        labels = [f"{n} {s:.2f}" for n, s in zip(self.names, self.scores.tolist(), strict=True)]
-        slots = [category.slot for category in self.categories]
-        masks = self.masks if self.instances.has_masks else None
-        return draw_instances(self.image, masks, self.boxes, labels, colors=slots)
-
-    def save(self, path: str | Path) -> None:
-        """Write `plot()` to an image file; the ending chooses the format."""
-        path = Path(path)
-        image_format = Image.registered_extensions().get(path.suffix.lower())
-        if image_format not in Image.SAVE:  # some formats can only be read
-            msg = f"path {path}: the ending must be that of an image format such as .png or .jpg"
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:
+            msg = f"threshold must be in 0..1, got {self.threshold}"
             raise ValueError(msg)
-        with atomic_file(path) as temporary:
-            self.plot().save(temporary, format=image_format)
+        if self.top_k < 1:
+            msg = f"top_k must be at least 1, got {self.top_k}"
+            raise ValueError(msg)
+        if self.batch_size < 1:
+            msg = f"batch_size must be at least 1, got {self.batch_size}"
+            raise ValueError(msg)
 
 
-def coco_detections(
-    image_id: int | str, instances: Instances, category_ids: Sequence[int]
-) -> list[dict[str, object]]:
-    """COCO detections of one image; without `segmentation` where there are no masks."""
-    boxes = instances.boxes.tolist()
-    detections: list[dict[str, object]] = [
-        {
-            "image_id": image_id,
-            "category_id": category_id,
-            "bbox": [x0, y0, x1 - x0, y1 - y0],
-            "score": score,
-        }
-        for category_id, (x0, y0, x1, y1), score in zip(
-            category_ids, boxes, instances.scores.tolist(), strict=True
-        )
-    ]
-    if instances.has_masks:
-        for detection, rle in zip(detections, instances.rle(), strict=True):
-            detection["segmentation"] = rle
-    return detections
-
-
-def predict(model: SOLQ, image: ImageInput, *, threshold: float, top_k: int) -> Result:
+def predict(
+    model: SOLQ, images: ImageInput | Iterable[ImageInput], options: PredictOptions
+) -> Result | list[Result]:
     """See `SOLQ.predict`."""
-    if not 0 <= threshold <= 1:
-        msg = f"threshold must be in 0..1, got {threshold}"
+    results = list(predict_each(model, images, options))
+    if isinstance(images, (Image.Image, np.ndarray, Tensor)):
+        return results[0]
+    if isinstance(images, (str, Path)) and not Path(images).is_dir():
+        return results[0]
+    if not results:
+        msg = "images must hold at least one image, got none"
         raise ValueError(msg)
-    picture = open_image(image)
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            predictions = model([model.preprocessing(picture).to(device)])
-            sizes = [(picture.height, picture.width)]
-            found = postprocess(predictions, sizes, model.codec, top_k)[0]
-    finally:
-        model.train(was_training)
-    kept, categories = known_categories(found, model.categories, threshold)
-    return Result(image=picture, instances=kept, categories=categories)
+    return results
+
+
+def predict_each(
+    model: SOLQ,
+    images: ImageInput | Iterable[ImageInput],
+    options: PredictOptions,
+    on_error: OnError | None = None,
+) -> Iterator[Result]:
+    """See `SOLQ.predict_each`."""
+    return _results(model, _sources(images), options, on_error)
 
 
 def known_categories(
@@ -142,39 +88,113 @@ def known_categories(
     return instances.select(index), tuple(c for i in keep if (c := slots[i]) is not None)
 
 
-def open_image(image: ImageInput) -> Image.Image:
-    """The image as RGB; a file is turned upright where its camera says so."""
-    if isinstance(image, (str, Path)):
-        try:
-            with Image.open(image) as file:
-                return ImageOps.exif_transpose(file).convert("RGB")
-        except FileNotFoundError:
-            msg = f"image {image}: no such file"
-            raise ValueError(msg) from None
-        except (
-            UnidentifiedImageError,
-            OSError,
-            SyntaxError,
-            ValueError,
-            Image.DecompressionBombError,
-        ) as error:
-            msg = f"image {image}: not a whole image file ({error})"
-            raise ValueError(msg) from error
-    if isinstance(image, Image.Image):
-        return image.convert("RGB")
-    if isinstance(image, (Tensor, np.ndarray)) and 0 in image.shape:
-        msg = f"image must have at least one pixel, got shape {tuple(image.shape)}"
-        raise ValueError(msg)
-    if isinstance(image, Tensor):
-        if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
-            found = f"{image.dtype} {tuple(image.shape)}"
-            msg = f"image must be a uint8 tensor [3, height, width], got {found}"
-            raise ValueError(msg)
-        return F.to_pil_image(image.cpu())
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            msg = f"image must be a uint8 array [height, width, 3], got {image.dtype} {image.shape}"
-            raise ValueError(msg)
-        return Image.fromarray(image)
-    msg = f"image must be a path, a PIL image, an array or a tensor, got {type(image).__name__}"
+def _sources(images: ImageInput | Iterable[ImageInput]) -> Iterable[ImageInput]:
+    if isinstance(images, (str, Path)) and Path(images).is_dir():
+        return image_files(Path(images))
+    if isinstance(images, (str, Path, Image.Image, np.ndarray, Tensor)):
+        return [images]
+    if isinstance(images, Iterable) and not isinstance(images, bytes):
+        return images
+    msg = (
+        "images must be a path, a PIL image, an array, a tensor or several of these, "
+        f"got {type(images).__name__}"
+    )
     raise ValueError(msg)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Opened:
+    """An image ready for the network."""
+
+    picture: Image.Image
+    pixels: Float[Tensor, "3 height width"]
+    path: Path | None
+
+
+def _results(
+    model: SOLQ, sources: Iterable[ImageInput], options: PredictOptions, on_error: OnError | None
+) -> Iterator[Result]:
+    # Nothing is opened before it is needed: the images may come from a camera.
+    opened = (
+        (index, _open(model.preprocessing, source, index)) for index, source in enumerate(sources)
+    )
+    window_size = 1 if options.batch_size == 1 else options.batch_size * _BATCHES_AHEAD
+    while window := list(islice(opened, window_size)):
+        good = {index: image for index, image in window if isinstance(image, _Opened)}
+        found: dict[int, Result | ValueError] = {}
+        for batch in _batches(good, options.batch_size):
+            found |= _predict_batch(model, {index: good[index] for index in batch}, options)
+        for index, image in window:
+            result = found.pop(index) if isinstance(image, _Opened) else image
+            if isinstance(result, Result):
+                yield result
+            elif on_error is None:
+                raise result
+            else:
+                on_error(index, result)
+
+
+def _open(preprocessing: Preprocessing, source: ImageInput, index: int) -> _Opened | ValueError:
+    path = Path(source) if isinstance(source, (str, Path)) else None
+    try:
+        picture = open_image(source)
+    except ValueError as error:
+        # A file's error names the file.
+        return error if path is not None else ValueError(f"images[{index}]: {error}")
+    return _Opened(picture=picture, pixels=preprocessing(picture), path=path)
+
+
+def _batches(images: dict[int, _Opened], batch_size: int) -> Iterator[list[int]]:
+    """The images' indices in batches of like sizes, so that little of a batch is padding."""
+    batch: list[int] = []
+    for index in sorted(images, key=lambda i: tuple(images[i].pixels.shape)):
+        grown = [*batch, index]
+        if batch and (len(grown) > batch_size or _padding(grown, images) > _MOST_PADDING):
+            yield batch
+            grown = [index]
+        batch = grown
+    if batch:
+        yield batch
+
+
+def _padding(batch: list[int], images: dict[int, _Opened]) -> float:
+    """Pixels of the padded batch for each pixel of its images."""
+    sizes = [images[index].pixels.shape[1:] for index in batch]
+    padded = len(sizes) * max(height for height, _ in sizes) * max(width for _, width in sizes)
+    return padded / sum(height * width for height, width in sizes)
+
+
+def _predict_batch(
+    model: SOLQ, batch: dict[int, _Opened], options: PredictOptions
+) -> dict[int, Result | ValueError]:
+    """The result of each image, or why the network takes none of its size."""
+    try:
+        found = _instances(model, list(batch.values()), options.top_k)
+    except ValueError as error:
+        if len(batch) > 1:  # the others have a result of their own
+            alone = (_predict_batch(model, {i: image}, options) for i, image in batch.items())
+            return {index: result for one in alone for index, result in one.items()}
+        ((index, image),) = batch.items()
+        name = f"images[{index}]" if image.path is None else f"image {image.path}"
+        return {index: ValueError(f"{name}: {error}")}
+    results: dict[int, Result | ValueError] = {}
+    for (index, image), instances in zip(batch.items(), found, strict=True):
+        kept, categories = known_categories(instances, model.categories, options.threshold)
+        results[index] = Result(
+            image=image.picture, instances=kept, categories=categories, path=image.path
+        )
+    return results
+
+
+def _instances(model: SOLQ, batch: Sequence[_Opened], top_k: int) -> list[Instances]:
+    parameter = next(model.parameters())
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            pixels = [image.pixels.to(parameter) for image in batch]
+            predictions = model(pixels, batch_invariant=True)
+            sizes = [(image.picture.height, image.picture.width) for image in batch]
+            return postprocess(predictions, sizes, model.codec, top_k)
+    finally:
+        model.train(was_training)

@@ -156,6 +156,16 @@ class Instances:
             mask_logits=None if self.mask_logits is None else self.mask_logits.select(keep),
         )
 
+    def to(self, device: torch.device | str) -> Instances:
+        """The instances with their tensors on a device."""
+        return replace(
+            self,
+            scores=self.scores.to(device),
+            labels=self.labels.to(device),
+            boxes=self.boxes.to(device),
+            mask_vectors=None if self.mask_vectors is None else self.mask_vectors.to(device),
+        )
+
     def _encoded(self) -> tuple[Tensor, MaskCodec]:
         if self.mask_vectors is None or self.codec is None:
             found = "boxes only" if self.mask_logits is None else "spatial masks; see `masks`"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from jaxtyping import Float
@@ -28,7 +28,11 @@ from solq_model.records import FeatureMap, PaddedImages, Predictions
 from solq_model.spatial_masks import PixelFeatures, SpatialMaskHead
 
 if TYPE_CHECKING:
-    from solq_model.predict import ImageInput, Result
+    import numpy as np
+    from PIL import Image
+
+    from solq_model.images import ImageInput
+    from solq_model.result import Result
 
 
 class SOLQ(nn.Module):
@@ -104,8 +108,8 @@ class SOLQ(nn.Module):
 
         The published network lets padding leak into an image's features (convolutions and group
         norm run over it), so that results depend a little on the other images of the batch. With
-        `batch_invariant` each image passes the convolutions alone, and its result is that of a
-        batch of one. Published numbers of padded batches need the default.
+        `batch_invariant` each image passes the convolutions alone, or with others of its size, and
+        its result is that of a batch of one. Published numbers of padded batches need the default.
 
         `padded_size` (height, width) pads further than the largest image needs, to what a batch
         needs that these images are a part of: they come to the same as in the whole batch.
@@ -168,9 +172,15 @@ class SOLQ(nn.Module):
         self, images: Sequence[Tensor]
     ) -> tuple[list[FeatureMap], list[PixelFeatures]]:
         PaddedImages.from_list(list(images))  # the same checks of the argument
-        alone = [self._features(PaddedImages.from_list([image])) for image in images]
+        alone: dict[int, list[Tensor]] = {}
+        pixels: dict[int, PixelFeatures] = {}
+        for group in _of_one_size(images):  # without padding, nothing leaks
+            together = PaddedImages.from_list([images[index] for index in group])
+            joint_maps, joint_pixels = self._features(together)
+            alone |= {i: [m[row : row + 1] for m in joint_maps] for row, i in enumerate(group)}
+            pixels |= dict(zip(group, joint_pixels, strict=False))  # none without spatial masks
         levels = []
-        for maps in zip(*(maps for maps, _ in alone), strict=True):
+        for maps in zip(*(alone[index] for index in range(len(images))), strict=True):
             height = max(m.shape[2] for m in maps)
             width = max(m.shape[3] for m in maps)
             features = maps[0].new_zeros(len(maps), maps[0].shape[1], height, width)
@@ -179,17 +189,80 @@ class SOLQ(nn.Module):
                 features[index, :, : m.shape[2], : m.shape[3]] = m[0]
                 padding[index, : m.shape[2], : m.shape[3]] = False
             levels.append(self.neck.locate(features, padding))
-        return levels, [own for _, pixels in alone for own in pixels]
+        return levels, [pixels[index] for index in sorted(pixels)]
 
-    def predict(self, image: ImageInput, *, threshold: float = 0.5, top_k: int = 100) -> Result:
-        """The objects found in one image with a score of at least `threshold`.
+    # Arrays, tensors and strings are iterable too: mypy cannot tell that the first fit decides.
+    @overload
+    def predict(  # type: ignore[overload-overlap]
+        self,
+        images: Image.Image | np.ndarray[Any, Any] | Tensor,
+        *,
+        threshold: float = ...,
+        top_k: int = ...,
+        batch_size: int = ...,
+    ) -> Result: ...
 
-        `image` is a path, a PIL image, a uint8 array `[height, width, 3]` or a uint8 tensor
-        `[3, height, width]`.
+    # A file or a folder: which, no type tells. Any spares callers the question.
+    @overload
+    def predict(  # type: ignore[overload-overlap]
+        self,
+        images: str | Path,
+        *,
+        threshold: float = ...,
+        top_k: int = ...,
+        batch_size: int = ...,
+    ) -> Result | Any: ...
+
+    @overload
+    def predict(
+        self,
+        images: Iterable[ImageInput],
+        *,
+        threshold: float = ...,
+        top_k: int = ...,
+        batch_size: int = ...,
+    ) -> list[Result]: ...
+
+    def predict(
+        self,
+        images: ImageInput | Iterable[ImageInput],
+        *,
+        threshold: float = 0.5,
+        top_k: int = 100,
+        batch_size: int = 1,
+    ) -> Result | list[Result]:
+        """The objects found with a score of at least `threshold`: a `Result`, or a list of them.
+
+        One image gives a `Result`; it is a path, a PIL image, an array `[height, width, 3]` or a
+        tensor `[3, height, width]`, see `solq_model.images.open_image`. Several of these, or a
+        folder, give a list in their order; `batch_size` changes how many pass the network
+        together, not what is found. An image that cannot be opened raises ValueError.
         """
-        from solq_model.predict import predict
+        from solq_model.predict import PredictOptions, predict
 
-        return predict(self, image, threshold=threshold, top_k=top_k)
+        options = PredictOptions(threshold=threshold, top_k=top_k, batch_size=batch_size)
+        return predict(self, images, options)
+
+    def predict_each(
+        self,
+        images: ImageInput | Iterable[ImageInput],
+        *,
+        threshold: float = 0.5,
+        top_k: int = 100,
+        batch_size: int = 1,
+        on_error: Callable[[int, ValueError], None] | None = None,
+    ) -> Iterator[Result]:
+        """The `Result` of each image in order, as `predict`, for any number of images.
+
+        Memory does not grow with their number: with `batch_size` 1 an image is taken from `images`
+        when its result is asked for; otherwise four batches of them are, to join like sizes. Where
+        an image cannot be opened, `on_error` is called with its index and the error in place of its
+        result, and the next one follows; by default the error is raised, after the results before.
+        """
+        from solq_model.predict import PredictOptions, predict_each
+
+        options = PredictOptions(threshold=threshold, top_k=top_k, batch_size=batch_size)
+        return predict_each(self, images, options, on_error)
 
     def save(self, directory: str | Path) -> None:
         """Write weights, configuration and categories; see `SOLQ.load`."""
@@ -203,6 +276,14 @@ class SOLQ(nn.Module):
         from solq_model.saved import load_model
 
         return load_model(Path(directory))
+
+
+def _of_one_size(images: Sequence[Tensor]) -> list[list[int]]:
+    """The indices of the images, those of one height and width together."""
+    groups: dict[torch.Size, list[int]] = {}
+    for index, image in enumerate(images):
+        groups.setdefault(image.shape, []).append(index)
+    return list(groups.values())
 
 
 def build_model(config: ModelConfig) -> SOLQ:

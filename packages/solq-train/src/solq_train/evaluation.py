@@ -63,9 +63,9 @@ def evaluate(
 ) -> Evaluation:
     """Run the model over a split. Memory does not grow but by the run lengths of the masks.
 
-    Results do not depend on `batch_size`: each image passes the convolutions alone. Several
-    processes share the images, each of which is evaluated once; all get the numbers, and the first
-    the detections.
+    Results do not depend on `batch_size`: no padding passes the convolutions. Several processes
+    share the images, each of which is evaluated once; all get the numbers, and the first the
+    detections.
     """
     images = EvaluationImages(split, model.preprocessing, image_ids)
     images.images = images.images[processes.rank :: processes.count]

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-# The edges above, right of, below and left of a pixel, clockwise on a screen, as (row, column) of
-# their first corner from the pixel and as the step (row, column) along them.
-_FIRST_CORNERS = np.array([(0, 0), (0, 1), (1, 1), (1, 0)])
-_STEPS = np.array([(0, 1), (1, 0), (0, -1), (-1, 0)])
+from ..image.outlines import boundary_edges
 
 # Products of such coordinates are finite.
 _FARTHEST = 1e100
@@ -24,63 +20,11 @@ def largest_outline(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     topmost ones on. Pixels that meet at a corner are one part; holes belong to what encloses them.
     An empty mask gives no points.
     """
-    edges = _boundary_edges(mask)
-    best, best_area = np.zeros((0, 2)), 0.0
-    for loop in _loops(edges.successors):
-        is_turn = edges.directions[loop] != np.roll(edges.directions[loop], 1)
-        rows, columns = edges.corners[loop][is_turn].T
-        area = (columns * np.roll(rows, -1) - np.roll(columns, -1) * rows).sum() / 2
-        # Positive for the outline of a part, negative for that of a hole.
-        if area > best_area:
-            best, best_area = np.stack([columns, rows], axis=1).astype(np.float64), area
-    return best
-
-
-class _Edges(NamedTuple):
-    """Edges between foreground, on their right-hand side, and background, on their left.
-
-    In the order of their direction, then in reading order; so the first one of a part's outline
-    starts at the leftmost of the topmost corners.
-    """
-
-    corners: NDArray[np.int64]  # where they start, (row, column), [edges, 2]
-    directions: NDArray[np.int64]  # into _STEPS, [edges]
-    successors: list[int]  # the edge that starts where each one ends
-
-
-def _boundary_edges(mask: NDArray[np.bool_]) -> _Edges:
-    height, width = mask.shape
-    padded = np.pad(mask, 1)
-    across = padded[:-2, 1:-1], padded[1:-1, 2:], padded[2:, 1:-1], padded[1:-1, :-2]
-    index_of = np.full((4, height + 1, width + 1), -1)
-    parts: list[NDArray[np.int64]] = []
-    count = 0
-    for direction, neighbours in enumerate(across):
-        corners = np.argwhere(mask & ~neighbours) + _FIRST_CORNERS[direction]
-        index_of[direction, *corners.T] = np.arange(count, count + len(corners))
-        parts.append(corners)
-        count += len(corners)
-    corners = np.concatenate(parts)
-    directions = np.repeat(np.arange(4), [len(part) for part in parts])
-    ends = corners + _STEPS[directions]
-    # Where two pixels meet at a corner only, the turn to the left goes over to the other one.
-    left, straight, right = (index_of[(directions + turn) % 4, *ends.T] for turn in (-1, 0, 1))
-    successors = np.where(left >= 0, left, np.where(straight >= 0, straight, right))
-    return _Edges(corners, directions, successors.tolist())
-
-
-def _loops(successors: list[int]) -> Iterator[list[int]]:
-    """The cycles of a permutation, each from its smallest member on."""
-    is_open = [True] * len(successors)
-    for start in range(len(successors)):
-        loop = []
-        index = start
-        while is_open[index]:
-            is_open[index] = False
-            loop.append(index)
-            index = successors[index]
-        if loop:
-            yield loop
+    edges = boundary_edges(mask)
+    largest = max(edges.loops(), key=edges.enclosed, default=[])
+    is_turn = edges.directions[largest] != np.roll(edges.directions[largest], 1)
+    outline: NDArray[np.float64] = edges.corners[largest][is_turn][:, ::-1].astype(np.float64)
+    return outline
 
 
 def pixels_inside(outlines: NDArray[Any], size: int) -> NDArray[np.bool_]:

@@ -134,6 +134,15 @@ def rle_to_masks(rles: Iterable[Mapping[str, Any]]) -> NDArray[np.bool_]:
     return masks
 
 
+def rle_areas(rles: Iterable[Mapping[str, Any]]) -> NDArray[np.int64]:
+    """Pixels of each mask, [instances], of COCO RLEs of any sizes; no mask is decoded.
+
+    Raises ValueError, with the index of the RLE, for counts that are broken.
+    """
+    counts = [counts_of_rle(rle, i, size_of_rle(rle, i)) for i, rle in enumerate(rles)]
+    return np.array([runs[1::2].sum() for runs in counts], np.int64)
+
+
 def box_of_counts(counts: NDArray[np.int64], height: int) -> tuple[int, int, int, int]:
     """The smallest box (x0, y0, x1, y1), in whole pixels, around a mask; zeros if it is empty."""
     ends = np.cumsum(counts)

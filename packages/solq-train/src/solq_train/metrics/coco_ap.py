@@ -14,8 +14,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from solq_model.categories import Categories
-from solq_model.predict import coco_detections, known_categories
+from solq_model.predict import known_categories
 from solq_model.records import Instances
+from solq_model.result import coco_detections
 from solq_train.data.coco import CocoFile, read_coco
 
 IouType = Literal["bbox", "segm"]
