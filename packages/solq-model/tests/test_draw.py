@@ -7,7 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from solq_model.draw import COMFORTABLE_SIDE, PALETTE, draw_instances
+from solq_model.draw import (
+    COMFORTABLE_SIDE,
+    PALETTE,
+    draw_instances,
+    outline,
+    picture_format,
+    save_picture,
+)
 
 GREY = 100
 
@@ -144,3 +151,20 @@ def test_arguments_that_do_not_fit_are_named(changed, message):
 
     with pytest.raises(ValueError, match=message):
         draw_instances(**(arguments | changed))
+
+
+def test_a_picture_is_written_in_the_format_of_its_ending(tmp_path):
+    picture = Image.new("RGB", (4, 3), (GREY, 0, 0))
+    save_picture(picture, tmp_path / "out.PNG")
+    with Image.open(tmp_path / "out.PNG") as written:
+        assert (written.format, written.size) == ("PNG", (4, 3))
+    with pytest.raises(ValueError, match="ending must be that of an image format"):
+        picture_format(tmp_path / "out.txt")
+
+
+def test_an_outline_is_the_border_inside_of_the_mask():
+    mask = torch.zeros(7, 7, dtype=torch.bool)
+    mask[1:6, 1:6] = True
+    edge = outline(mask, 1)
+    assert edge.sum() == 16
+    assert not edge[2:5, 2:5].any()

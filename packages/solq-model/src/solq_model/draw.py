@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,8 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
+
+from solq_model.atomic import atomic_file
 
 # Okabe and Ito's colours (2008) without black, then five more, each the farthest from all before it
 # in CIELAB as normal and as (Machado et al. 2009) protan, deutan and tritan eyes see it.
@@ -68,6 +71,22 @@ def draw_instances(
     return painted
 
 
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write an image file; the ending of its name chooses the format."""
+    image_format = picture_format(path)
+    with atomic_file(path) as temporary:
+        picture.save(temporary, format=image_format)
+
+
+def picture_format(path: Path) -> str:
+    """The image format that a file's ending stands for."""
+    image_format = Image.registered_extensions().get(path.suffix.lower())
+    if image_format not in Image.SAVE:  # some formats can only be read
+        msg = f"path {path}: the ending must be that of an image format such as .png or .jpg"
+        raise ValueError(msg)
+    return image_format
+
+
 def _check(
     pixels: Tensor,
     masks: Tensor,
@@ -116,11 +135,16 @@ def _paint_masks(
         mask, (top, left) = _enlarged_region(masks[index], scale, line)
         region = painted[:, top : top + mask.shape[0], left : left + mask.shape[1]]
         color = torch.tensor(_color(colors[index]), dtype=region.dtype)[:, None, None]
-        inside = -F.max_pool2d(-mask[None].float(), 2 * line + 1, stride=1, padding=line)[0] > 0
         region.copy_(torch.where(mask, torch.lerp(region, color, alpha), region))
-        region.copy_(torch.where(mask & ~inside, color, region))
+        region.copy_(torch.where(outline(mask, line), color, region))
     picture: Image.Image = to_pil_image(painted.round().to(torch.uint8))
     return picture
+
+
+def outline(mask: Bool[Tensor, "height width"], line: int) -> Bool[Tensor, "height width"]:
+    """The pixels of the mask that lie within `line` pixels of its border."""
+    inside = -F.max_pool2d(-mask[None].float(), 2 * line + 1, stride=1, padding=line)[0] > 0
+    return mask & ~inside
 
 
 def _enlarged_region(

@@ -19,7 +19,7 @@ from torch import Tensor
 from solq_maskcodec import rle_areas, rle_to_polygons, to_supervision
 from solq_model.atomic import atomic_file
 from solq_model.categories import Category
-from solq_model.draw import draw_instances
+from solq_model.draw import draw_instances, picture_format, save_picture
 from solq_model.records import Instances
 
 if TYPE_CHECKING:
@@ -169,15 +169,8 @@ class Result:
             with atomic_file(path) as temporary:
                 temporary.write_text(json.dumps(self._coco_file()) + "\n", encoding="utf-8")
             return
-        image_format = Image.registered_extensions().get(path.suffix.lower())
-        if image_format not in Image.SAVE:  # some formats can only be read
-            msg = (
-                f"path {path}: the ending must be .json or that of an image format such as "
-                ".png or .jpg"
-            )
-            raise ValueError(msg)
-        with atomic_file(path) as temporary:
-            self.plot().save(temporary, format=image_format)
+        picture_format(path)  # before the drawing, which takes longer
+        save_picture(self.plot(), path)
 
     def _coco_file(self) -> dict[str, Any]:
         height, width = self.instances.image_size

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+    from solq_model.explain import Explanation
     from solq_model.images import ImageInput
     from solq_model.result import Result
 
@@ -263,6 +264,23 @@ class SOLQ(nn.Module):
 
         options = PredictOptions(threshold=threshold, top_k=top_k, batch_size=batch_size)
         return predict_each(self, images, options, on_error)
+
+    def explain(
+        self,
+        image: ImageInput,
+        *,
+        query: int | None = None,
+        instance: int | None = None,
+        threshold: float = 0.5,
+    ) -> Explanation:
+        """Where one query of the decoder looks in an image, layer by layer, and what it finds.
+
+        Either the query of that number, or the one behind the instance of that number of
+        `predict(image, threshold=threshold)`; the best instance if neither is given.
+        """
+        from solq_model.explain import explain
+
+        return explain(self, image, query=query, instance=instance, threshold=threshold)
 
     def save(self, directory: str | Path) -> None:
         """Write weights, configuration and categories; see `SOLQ.load`."""

@@ -20,6 +20,7 @@ from rich.markup import escape
 from solq_train.commands.data import Data
 from solq_train.commands.demo import Demo
 from solq_train.commands.evaluate import Evaluate
+from solq_train.commands.explain import Explain
 from solq_train.commands.predict import Predict
 from solq_train.commands.replay import Replay
 from solq_train.commands.train import Train
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def parse(arguments: Sequence[str]) -> Train | Evaluate | Predict | Replay | Data | Demo:
+def parse(arguments: Sequence[str]) -> Train | Evaluate | Predict | Explain | Replay | Data | Demo:
     """The command that the arguments name, complete with its settings."""
     settings = _settings(arguments)
     train = tyro.conf.subcommand("train", default=_train_defaults(settings), prefix_name=False)
@@ -66,10 +67,11 @@ def parse(arguments: Sequence[str]) -> Train | Evaluate | Predict | Replay | Dat
         | Annotated[Train, train]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate", prefix_name=False)]
         | Annotated[Predict, tyro.conf.subcommand("predict", prefix_name=False)]
+        | Annotated[Explain, tyro.conf.subcommand("explain", prefix_name=False)]
         | Annotated[Replay, tyro.conf.subcommand("replay", prefix_name=False)]
         | Annotated[Data, tyro.conf.subcommand("data", prefix_name=False)]
     )
-    command: Train | Evaluate | Predict | Replay | Data | Demo = tyro.cli(
+    command: Train | Evaluate | Predict | Explain | Replay | Data | Demo = tyro.cli(
         commands, prog="solq", description=DESCRIPTION, args=arguments
     )
     return command
