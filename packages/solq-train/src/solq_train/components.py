@@ -22,8 +22,8 @@ def set_components(
 ) -> None:
     """Give a model with `codec="pca"` its components; any other is left as it is.
 
-    From `config.components`, else from the saved model that training starts from, else fitted to
-    the masks of the samples at `indices`.
+    From `config.components`, else from the weights that training starts from, else fitted to the
+    masks of the samples at `indices`.
     """
     if not config.model.has_vectors or config.model.codec != "pca":
         if config.components is not None:
@@ -32,9 +32,10 @@ def set_components(
         return
     if config.components is not None:
         model.codec = _read(Path(config.components))
-    elif config.initial_weights is not None and Path(config.initial_weights).is_dir():
+        return
+    if config.initial_weights is not None and Path(config.initial_weights).is_dir():
         load_codec(model, Path(config.initial_weights))
-    else:
+    if model.needs_codec:
         model.codec = fit_components(config, dataset, indices)
 
 
