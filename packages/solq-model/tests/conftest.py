@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from solq_model import SOLQ, ModelConfig, Predictions, build_model
 from solq_model.neck import flatten_levels
+from solq_model.official import official_constants, official_names
 from solq_model.positions import SinePositions
 from solq_model.records import FeatureMap, Memory
 
@@ -79,6 +80,21 @@ def small_model(seed: int = 0, **changes: Any) -> SOLQ:
     model = build_model(small_config(**changes))
     shake(model, seed)
     return model.eval()
+
+
+def state_as_published(model: SOLQ) -> dict[str, Tensor]:
+    """The weights of our model as the published code would have saved them."""
+    weights = {
+        name: tensor.clone()
+        for our_name, tensor in model.state_dict().items()
+        for name in official_names(our_name, model.config)
+    }
+    return weights | official_constants(model)
+
+
+@pytest.fixture
+def published_state() -> Callable[[SOLQ], dict[str, Tensor]]:
+    return state_as_published
 
 
 @pytest.fixture

@@ -70,3 +70,12 @@ def test_ambiguous_categories_are_refused(entries, message):
 def test_json_and_back_is_the_same():
     categories = Categories.by_id(COCO)
     assert Categories.from_json(json.loads(json.dumps(categories.to_json()))) == categories
+
+
+def test_the_categories_of_coco_are_80_of_91_slots():
+    coco = Categories.coco()
+    assert (len(coco.entries), coco.num_slots) == (80, 91)
+    assert all(entry.id == entry.slot for entry in coco.entries)
+    known = {1: "person", 13: "stop sign", 18: "dog", 67: "dining table", 90: "toothbrush"}
+    assert {id: coco.category_of(id).name for id in known} == known
+    assert coco.category_of(12) is None  # a street sign, which nobody annotated

@@ -1,14 +1,12 @@
-"""Published checkpoints: read without running anything, mapped name by name."""
+"""Published weights are mapped name by name."""
 
-import argparse
-import collections
-import pickle
 import re
 
 import pytest
 import torch
 
-from solq_model import build_model, load_official_checkpoint, load_official_state_dict
+from solq_maskcodec import PCAMaskCodec
+from solq_model import build_model, load_official_state_dict, recognise
 from solq_model.official import official_constants, official_names
 
 REFINED = {}
@@ -17,10 +15,18 @@ TWO_STAGE = {"two_stage": True}
 LEARNED_POSITIONS = {"position_embedding": "learned", "num_feature_levels": 1}
 SWIN = {"backbone": "swin_t"}
 SPATIAL = {"mask_head": "spatial", "hidden_dim": 128, "num_heads": 8, "num_feature_levels": 4}
+# Deformable DETR's release: plain, with boxes refined, in two stages, and of a single scale.
+DETECTORS = [
+    {"mask_head": "none"} | changes
+    for changes in (SHARED_HEADS, REFINED, TWO_STAGE, {"num_feature_levels": 1})
+]
 CONFIGURATIONS = pytest.mark.parametrize(
     "changes",
-    [REFINED, SHARED_HEADS, TWO_STAGE, LEARNED_POSITIONS, SWIN, SPATIAL],
-    ids=["refined", "shared heads", "two stages", "learned positions", "swin", "spatial masks"],
+    [REFINED, SHARED_HEADS, TWO_STAGE, LEARNED_POSITIONS, SWIN, SPATIAL, *DETECTORS],
+    ids=[
+        *("refined", "shared heads", "two stages", "learned positions", "swin", "spatial masks"),
+        *("detector", "refined detector", "two stages of a detector", "single scale"),
+    ],
 )
 
 ATTENTION = ("sampling_offsets", "attention_weights", "value_proj", "output_proj")
@@ -93,31 +99,6 @@ def spatial_mask_names(detector):
     return own | {f"detr.{name}" for name in detector}
 
 
-def published_state(model):
-    """The weights of our model as the published code would have saved them."""
-    weights = {
-        name: tensor.clone()
-        for our_name, tensor in model.state_dict().items()
-        for name in official_names(our_name, model.config)
-    }
-    return weights | official_constants(model)
-
-
-def write(path, content, **options):
-    torch.save(content, path, **options)
-    return path
-
-
-class Malicious:
-    """Pickled code: whoever unpickles it creates a file."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (open, (str(self.path), "w"))
-
-
 @CONFIGURATIONS
 def test_our_names_map_onto_the_published_module_tree(make_config, changes):
     config = make_config(**changes)
@@ -133,7 +114,7 @@ def test_our_names_map_onto_the_published_module_tree(make_config, changes):
 
 @CONFIGURATIONS
 def test_published_weights_give_the_same_predictions(
-    make_model, make_images, changes, assert_same_predictions
+    make_model, make_images, changes, assert_same_predictions, published_state
 ):
     model, other = make_model(**changes), make_model(seed=1, **changes)
     load_official_state_dict(other, published_state(model))
@@ -193,7 +174,7 @@ def test_what_the_published_code_does_not_have_is_named(make_config, make_model,
         load_official_state_dict(make_model(**changes), {})
 
 
-def test_of_copies_that_differ_the_last_one_counts(make_model):
+def test_of_copies_that_differ_the_last_one_counts(make_model, published_state):
     model = make_model(box_refinement=False)
     state = published_state(model)
     state["class_embed.0.bias"] += 1
@@ -203,7 +184,7 @@ def test_of_copies_that_differ_the_last_one_counts(make_model):
     torch.testing.assert_close(model.class_heads.at(0).bias, before + 2)
 
 
-def test_a_missing_tensor_and_one_too_many_are_named(make_model):
+def test_a_missing_tensor_and_one_too_many_are_named(make_model, published_state):
     model = make_model()
     state = published_state(model)
     state["query_embedding.weight"] = state.pop("query_embed.weight")
@@ -212,7 +193,7 @@ def test_a_missing_tensor_and_one_too_many_are_named(make_model):
         load_official_state_dict(model, state)
 
 
-def test_another_class_count_is_named_with_both_shapes(make_model):
+def test_another_class_count_is_named_with_both_shapes(make_model, published_state):
     state = published_state(make_model(num_classes=5))
     message = (
         r"do not fit this model \(resnet10_w32, 3 class slots, hidden 64\)\. 4 of another shape: "
@@ -222,7 +203,7 @@ def test_another_class_count_is_named_with_both_shapes(make_model):
         load_official_state_dict(make_model(), state)
 
 
-def test_a_constant_that_differs_is_named(make_model):
+def test_a_constant_that_differs_is_named(make_model, published_state):
     model = make_model(**SWIN)
     state = published_state(model)
     name = "backbone.0.body.layers.0.blocks.1.attn.relative_position_index"
@@ -235,7 +216,7 @@ def test_a_constant_that_differs_is_named(make_model):
         load_official_state_dict(model, state)
 
 
-def test_refused_weights_leave_the_model_as_it_was(make_model):
+def test_refused_weights_leave_the_model_as_it_was(make_model, published_state):
     model, other = make_model(), make_model(seed=1)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     state = published_state(other)
@@ -245,7 +226,7 @@ def test_refused_weights_leave_the_model_as_it_was(make_model):
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_the_state_that_was_given_stays_whole(make_model):
+def test_the_state_that_was_given_stays_whole(make_model, published_state):
     model = make_model()
     state = published_state(model)
     count = len(state)
@@ -253,89 +234,38 @@ def test_the_state_that_was_given_stays_whole(make_model):
     assert len(state) == count
 
 
-@pytest.mark.parametrize("new_format", [True, False], ids=["zip", "before torch 1.6"])
-def test_a_published_file_holds_the_options_beside_the_weights(tmp_path, new_format):
-    content = {
-        "model": collections.OrderedDict(weight=torch.arange(3.0)),
-        "optimizer": {"state": {0: {"step": 1}}, "param_groups": [{"lr": 2e-4, "params": [0]}]},
-        "lr_scheduler": {"step_size": 40, "base_lrs": [2e-4]},
-        "epoch": 49,
-        "args": argparse.Namespace(backbone="resnet50", lr=2e-4, masks=True),
+@pytest.fixture
+def pca_state(make_model, published_state):
+    """The state of the published solq_pca.py, which holds its components too."""
+    codec = PCAMaskCodec.fit(torch.rand(40, 16, 16, generator=torch.Generator().manual_seed(0)), 16)
+    parts = {
+        "components": codec.components,
+        "means": codec.mean,
+        "explained_variances": codec.explained_variance,
     }
-    path = write(tmp_path / "r50.pth", content, _use_new_zipfile_serialization=new_format)
-    state = load_official_checkpoint(path)
-    assert list(state) == ["weight"]
-    assert state["weight"].tolist() == [0, 1, 2]
-    assert list(load_official_checkpoint(str(path))) == ["weight"]
+    components = {f"processor_pca.{k}": torch.tensor(v).float() for k, v in parts.items()}
+    return published_state(make_model(codec="pca")) | components
 
 
-@pytest.mark.parametrize("new_format", [True, False], ids=["zip", "before torch 1.6"])
-def test_pickled_code_is_refused_and_not_run(tmp_path, new_format):
-    trap = tmp_path / "trap"
-    content = {"model": {"weight": torch.zeros(1)}, "args": Malicious(trap)}
-    path = write(tmp_path / "evil.pth", content, _use_new_zipfile_serialization=new_format)
-    message = (
-        r"evil\.pth: expected a published \.pth file, but it holds \w+\.open, which is neither"
-    )
-    with pytest.raises(ValueError, match=message):
-        load_official_checkpoint(path)
-    assert not trap.exists()
+def test_the_components_of_published_pca_vectors_become_the_codec(make_model, pca_state):
+    config = recognise(pca_state, {"nheads": 4, "dropout": 0.0})
+    assert config == make_model(codec="pca").config
+    model = build_model(config)
+    tensors = load_official_state_dict(model, pca_state)
+    codec = model.codec
+    assert (codec.whiten, codec.logit, codec.mask_size) == (True, True, 16)
+    vectors = torch.randn(3, 16, generator=torch.Generator().manual_seed(0))
+    # The published decoder (models/pca.py).
+    scale = pca_state["processor_pca.explained_variances"].sqrt()[:, None]
+    pixels = vectors @ (pca_state["processor_pca.components"] * scale)
+    published = (pixels + pca_state["processor_pca.means"]).sigmoid().reshape(3, 16, 16)
+    torch.testing.assert_close(codec.decode(vectors, threshold=None), published)
+    roles = {mapped.ours: mapped.role for mapped in tensors if "processor" in mapped.published}
+    names = ("codec.components", "codec.mean", "codec.explained_variance")
+    assert roles == dict.fromkeys(names, "codec")
 
 
-def test_a_plain_pickle_is_refused_and_not_run(tmp_path):
-    trap, path = tmp_path / "trap", tmp_path / "evil.pth"
-    path.write_bytes(pickle.dumps({"model": Malicious(trap)}, protocol=2))
-    with pytest.raises(ValueError, match=r"evil\.pth: expected a published \.pth file"):
-        load_official_checkpoint(path)
-    assert not trap.exists()
-
-
-@pytest.mark.parametrize("new_format", [True, False], ids=["zip", "before torch 1.6"])
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.5, 0.9, 0.99])
-def test_a_truncated_file_is_refused(tmp_path, new_format, share):
-    content = {"model": {"weight": torch.arange(1000.0)}, "args": argparse.Namespace()}
-    path = write(tmp_path / "r50.pth", content, _use_new_zipfile_serialization=new_format)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(ValueError, match=r"checkpoint .*r50\.pth: expected a published \.pth file"):
-        load_official_checkpoint(path)
-
-
-def test_every_truncation_of_an_old_file_is_refused(tmp_path):
-    content = {"model": {"weight": torch.arange(2.0)}, "args": argparse.Namespace(lr=1)}
-    path = write(tmp_path / "r50.pth", content, _use_new_zipfile_serialization=False)
-    whole = path.read_bytes()
-    for length in range(len(whole)):
-        path.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match="expected a published"):
-            load_official_checkpoint(path)
-
-
-@pytest.mark.parametrize("junk", [b"", b"hello", b"\x80\x02.", b"PK\x03\x04", b"{}" * 500])
-def test_a_file_of_something_else_is_refused(tmp_path, junk):
-    path = tmp_path / "r50.pth"
-    path.write_bytes(junk)
-    with pytest.raises(ValueError, match=r"checkpoint .*r50\.pth: expected a published \.pth file"):
-        load_official_checkpoint(path)
-
-
-@pytest.mark.parametrize(
-    ("content", "found"),
-    [
-        ({"weights": {}, "epoch": 3}, r"\['epoch', 'weights'\]"),
-        ({"model": [torch.zeros(1)]}, r"\['model'\]"),
-        ({"model": {"weight": 3}}, r"\['model'\]"),
-        ([1, 2], "list"),
-        (torch.zeros(2), "Tensor"),
-    ],
-)
-def test_a_file_without_a_model_is_described(tmp_path, content, found):
-    path = write(tmp_path / "r50.pth", content)
-    message = rf"expected a dict with the weights under 'model', found {found}"
-    with pytest.raises(ValueError, match=message):
-        load_official_checkpoint(path)
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"checkpoint .*r50\.pth: no such file"):
-        load_official_checkpoint(tmp_path / "r50.pth")
+def test_a_pca_codec_with_a_part_missing_is_refused(make_model, pca_state):
+    del pca_state["processor_pca.explained_variances"]
+    with pytest.raises(ValueError, match=r"1 missing: processor_pca\.explained_variances$"):
+        load_official_state_dict(make_model(codec="pca"), pca_state)

@@ -1,6 +1,7 @@
 """Saved models: what comes back, and what is no model."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from solq_maskcodec import PCAMaskCodec
 from solq_model import SOLQ, Categories
 from solq_model.atomic import previous_of
 from solq_model.preprocess import Preprocessing
-from solq_model.saved import CARD, WEIGHTS, find_model, load_weights
+from solq_model.saved import CARD, WEIGHTS, find_model, load_model, load_weights
 
 COCO = [{"id": 1, "name": "person"}, {"id": 7, "name": "train"}, {"id": 23, "name": "bear"}]
 
@@ -239,12 +240,16 @@ def test_weights_of_another_kind_are_refused(folder):
 )
 def test_weights_that_do_not_fit_are_named(folder, change, message):
     edit_weights(folder, change)
-    with pytest.raises(ValueError, match=rf"do not fit the model: {message}"):
+    advice = r"\. Its configuration must be that of their model\.json$"
+    with pytest.raises(ValueError, match=rf"do not fit the model: {message}{advice}"):
         SOLQ.load(folder)
 
 
-def test_weights_of_another_class_count_are_refused(make_model, folder):
-    message = r"4 tensors differ: class_heads\.heads\.0\.bias is \(3,\), expected \(5,\)"
+def test_weights_of_another_class_count_are_refused_with_what_to_do(make_model, folder):
+    message = (
+        r"4 tensors differ: class_heads\.heads\.0\.bias is \(3,\), expected \(5,\).*\. Only the "
+        r"class head differs: keep all but the class head with --reset-head"
+    )
     with pytest.raises(ValueError, match=message):
         load_weights(make_model(num_classes=5), folder / WEIGHTS)
 
@@ -256,3 +261,54 @@ def test_refused_weights_leave_the_model_as_it_was(make_model, folder):
     with pytest.raises(ValueError, match="do not fit"):
         load_weights(model, folder / WEIGHTS)
     assert torch.equal(model.level_embedding, before)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(folder, value):
+    edit_weights(folder, lambda state: state["level_embedding"][0, :3].fill_(value))
+    message = (
+        r"weights .*model\.safetensors: 1 tensors hold NaN or infinite values: level_embedding "
+        r"\(3 of 192\)\. The training .* take an earlier checkpoint"
+    )
+    with pytest.raises(ValueError, match=message):
+        SOLQ.load(folder)
+    weight = load_model(folder, allow_non_finite=True).level_embedding
+    assert int((~weight.isfinite()).sum()) == 3
+
+
+def test_weights_of_other_networks_are_refused_with_what_they_are(folder, model, published_state):
+    save_file(published_state(model), folder / WEIGHTS)
+    with pytest.raises(
+        ValueError, match=r"found a published SOLQ .*convert it with `solq convert`"
+    ):
+        SOLQ.load(folder)
+    names = ("rpn.head.a", "roi_heads.mask_predictor.b")
+    save_file({name: torch.ones(1) for name in names}, folder / WEIGHTS)
+    with pytest.raises(ValueError, match="found a torchvision Mask R-CNN checkpoint"):
+        SOLQ.load(folder)
+
+
+@pytest.mark.parametrize("changes", [{}, {"two_stage": True}, {"box_refinement": False}])
+def test_all_but_the_class_head_is_kept_for_another_number_of_classes(
+    make_model, tmp_path, changes
+):
+    make_model(**changes).save(tmp_path / "model")
+    whole = SOLQ.load(tmp_path / "model").state_dict()
+    model = SOLQ.load(tmp_path / "model", num_classes=5)
+    assert model.config.num_classes == 5
+    assert model.categories == Categories.numbered(5)
+    heads = [name for name in whole if "class_head" in name]
+    prior = -math.log(99)
+    for name, tensor in model.state_dict().items():
+        if name not in heads:
+            assert torch.equal(tensor, whole[name]), name
+        elif name.endswith("bias"):
+            torch.testing.assert_close(tensor, torch.full((5,), prior))
+
+
+def test_a_path_of_published_weights_says_how_to_convert_them(tmp_path):
+    (tmp_path / "r50.pth").write_bytes(b"")
+    with pytest.raises(
+        ValueError, match=r"found a file .of published weights `solq convert` makes"
+    ):
+        SOLQ.load(tmp_path / "r50.pth")

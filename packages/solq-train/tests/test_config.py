@@ -63,3 +63,9 @@ def test_impossible_data_settings_are_refused():
         DataConfig(image_ids=(3, 3))
     with pytest.raises(ValueError, match=r"data\.num_workers must be at least 0, got -1"):
         DataConfig(num_workers=-1)
+
+
+def test_only_initial_weights_have_a_head_to_reset():
+    assert TrainConfig(initial_weights="runs/best", reset_head=True).reset_head
+    with pytest.raises(ValueError, match="reset_head must be false without initial_weights"):
+        TrainConfig(reset_head=True)

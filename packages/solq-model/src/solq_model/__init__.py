@@ -6,9 +6,16 @@ from solq_model import presets as presets
 from solq_model.categories import Categories as Categories
 from solq_model.categories import Category as Category
 from solq_model.config import ModelConfig as ModelConfig
-from solq_model.official import load_official_checkpoint as load_official_checkpoint
+from solq_model.convert import Conversion as Conversion
+from solq_model.convert import OfficialModel as OfficialModel
+from solq_model.convert import convert_official as convert_official
+from solq_model.convert import load_official as load_official
 from solq_model.official import load_official_state_dict as load_official_state_dict
+from solq_model.official_file import OfficialCheckpoint as OfficialCheckpoint
+from solq_model.official_file import load_official_checkpoint as load_official_checkpoint
+from solq_model.official_file import read_official_checkpoint as read_official_checkpoint
 from solq_model.postprocess import postprocess as postprocess
+from solq_model.recognise import recognise as recognise
 from solq_model.records import Instances as Instances
 from solq_model.records import PaddedImages as PaddedImages
 from solq_model.records import Predictions as Predictions

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import resources
 from typing import Any
 
 
@@ -54,6 +56,12 @@ class Categories:
                 for category in ordered
             )
         )
+
+    @classmethod
+    def coco(cls) -> Categories:
+        """The 80 categories of COCO by their ids, as in the published weights."""
+        file = resources.files("solq_model") / "coco_categories.json"
+        return cls.by_id(json.loads(file.read_text(encoding="utf-8")))
 
     @classmethod
     def numbered(cls, num_slots: int) -> Categories:

@@ -1,18 +1,29 @@
-"""The published checkpoints: opened without running pickled code, their names mapped onto ours."""
+"""The published names: how those of a checkpoint map onto ours, and loading by that."""
 
 from __future__ import annotations
 
-import argparse
-import pickle
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from solq_model.config import ModelConfig
+from solq_model.foreign import describe_names
+from solq_model.mask_codec import PCAMaskCodec
 from solq_model.solq import SOLQ
+from solq_model.weights import advice_on, check_finite, is_class_head, shape_of
+
+Role = Literal["weight", "copy", "copy that differs", "constant", "codec", "reset"]
+
+# The parts of a PCA codec, which the published model holds as a module of its own.
+COMPONENTS = {
+    "components": "processor_pca.components",
+    "mean": "processor_pca.means",
+    "explained_variance": "processor_pca.explained_variances",
+}
 
 # Ours → published, by prefix; the first rule that matches counts. Leaves keep their names unless
 # a rule of LEAVES says otherwise.
@@ -58,44 +69,6 @@ SHARED_LEAVES = (
     (r"\.value_projection\.", ".value_proj."),
     (r"\.output_projection\.", ".output_proj."),
 )
-
-
-def load_official_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """The state dict (`model`) of a published `.pth` file.
-
-    The file pickles an `argparse.Namespace` beside the weights. Only tensors, plain values and
-    that one class are admitted; anything else in the file is refused, never executed.
-    """
-    path = Path(path)
-    if not path.is_file():
-        msg = f"checkpoint {path}: no such file"
-        raise ValueError(msg)
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # Any kind: a damaged file leads the unpickler into IndexError, struct.error and others.
-        msg = f"checkpoint {path}: expected a published .pth file, but {_reason(error)}"
-        raise ValueError(msg) from error
-    state = content.get("model") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        keys = sorted(map(str, content))[:8] if isinstance(content, dict) else None
-        found = keys or type(content).__name__
-        msg = f"checkpoint {path}: expected a dict with the weights under 'model', found {found}"
-        raise ValueError(msg)
-    return state
-
-
-def _reason(error: Exception) -> str:
-    text = str(error).strip()
-    if refused := re.search(r"(?:GLOBAL|unsupported class|unrecognized function) ([\w.]+)", text):
-        return f"it holds {refused[1]}, which is neither weights nor a plain value"
-    if not text:
-        return "it ends too early"
-    if isinstance(error, pickle.UnpicklingError):
-        # torch's own words advise to run whatever the file holds.
-        return "it is not a file of weights"
-    return f"it cannot be read: {text.splitlines()[0]}"
 
 
 def official_names(our_name: str, config: ModelConfig) -> tuple[str, ...]:
@@ -159,49 +132,134 @@ def official_constants(model: SOLQ) -> dict[str, Tensor]:
     }
 
 
-def load_official_state_dict(model: SOLQ, state: Mapping[str, Tensor]) -> None:
-    """Load published weights into the model; strict: each tensor of either side has its partner.
+@dataclass(frozen=True, kw_only=True)
+class Mapped:
+    """What became of one published tensor."""
 
-    Constants of the checkpoint have to equal ours.
+    published: str
+    shape: tuple[int, ...]
+    role: Role
+    ours: str
+    """The name of our tensor; of a constant, which we do not save, the published one; of a part of
+    a PCA codec its name in `SOLQ.codec`."""
+
+
+def load_official_state_dict(
+    model: SOLQ, state: Mapping[str, Tensor], *, reset_head: bool = False
+) -> tuple[Mapped, ...]:
+    """Load published weights into the model; what became of each, in the order of the state.
+
+    Strict: each tensor of either side has its partner, and constants of the checkpoint equal ours.
+    With `reset_head` the class heads keep the values they have.
     """
-    state = dict(state)
-    missing, wrong, unequal, weights = [], [], [], {}
-    for name, constant in official_constants(model).items():
-        if name not in state:
-            missing.append(name)
-        elif not torch.equal(state.pop(name).to(constant.device), constant):
-            unequal.append(name)
+    match = _Match(state)
+    match.constants(official_constants(model))
+    if model.config.codec == "pca":
+        match.components()
     for our_name, tensor in model.state_dict().items():
-        if our_name.endswith("num_batches_tracked"):
-            continue  # torch's batch norm counts batches; the published frozen one does not
-        names = official_names(our_name, model.config)
-        absent = [name for name in names if name not in state]
-        missing += absent
-        if absent:
-            continue
-        weights[our_name] = state[names[-1]]
-        for name in names:
-            if state[name].shape != tensor.shape:
-                wrong.append(f"{name} {tuple(state[name].shape)}, expected {tuple(tensor.shape)}")
-            del state[name]
-    problems = {
-        "missing": missing,
-        "of another shape": wrong,
-        "unequal to the constant that the configuration gives": unequal,
-        "left over": list(state),
-    }
-    if any(problems.values()):
-        raise ValueError(_mismatch(model.config, problems))
+        is_reset = reset_head and is_class_head(our_name)
+        match.weight(our_name, official_names(our_name, model.config), tensor, is_reset=is_reset)
+    match.check(model.config)
+    taken = [mapped for mapped in match.found.values() if mapped.role in ("weight", "codec")]
+    check_finite({mapped.published: state[mapped.published] for mapped in taken})
+    weights = {m.ours: state[m.published] for m in taken if m.role == "weight"}
+    if COMPONENTS["components"] in match.found:
+        model.codec = _codec(state)
     model.load_state_dict(weights, strict=False)
+    return tuple(match.found[name] for name in state)
 
 
-def _mismatch(config: ModelConfig, problems: dict[str, list[str]]) -> str:
-    parts = [
-        f"the published weights do not fit this model ({config.backbone}, "
-        f"{config.num_classes} class slots, hidden {config.hidden_dim})"
-    ]
-    for what, names in problems.items():
-        if names:
-            shown = "; ".join(names[:4]) + ("; …" if len(names) > 4 else "")
-            parts.append(f"{len(names)} {what}: {shown}")
-    return ". ".join(parts)
+def _codec(state: Mapping[str, Tensor]) -> PCAMaskCodec:
+    """The published PCA codec, which whitens and takes log-odds (models/pca.py)."""
+    parts = {ours: state[name].cpu().numpy() for ours, name in COMPONENTS.items()}
+    return PCAMaskCodec(
+        components=parts["components"],
+        mean=parts["mean"],
+        explained_variance=parts["explained_variance"],
+        whiten=True,
+        logit=True,
+    )
+
+
+class _Match:
+    """The partners of published tensors, as far as they were looked for, and what has none."""
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        self.state = state
+        self.found: dict[str, Mapped] = {}
+        self.missing: list[str] = []
+        self.misshapen: list[str] = []
+        self.unequal: list[str] = []
+        self.misfits: list[str] = []  # our names of what is missing or misshapen
+
+    def constants(self, expected: Mapping[str, Tensor]) -> None:
+        """Look for tensors that follow from the configuration, by their published names."""
+        for name, constant in expected.items():
+            if name not in self.state:
+                self.missing.append(name)
+                self.misfits.append(name)
+                continue
+            self._add(name, "constant", name)
+            if not torch.equal(self.state[name].to(constant.device), constant):
+                self.unequal.append(name)
+
+    def components(self) -> None:
+        """Look for the parts of a PCA codec; without any, the model's codec stays as it is."""
+        held = [name for name in COMPONENTS.values() if name in self.state]
+        for ours, name in COMPONENTS.items() if held else ():
+            if name in self.state:
+                self._add(name, "codec", f"codec.{ours}")
+            else:
+                self.missing.append(name)
+                self.misfits.append(name)
+
+    def weight(self, ours: str, names: tuple[str, ...], tensor: Tensor, *, is_reset: bool) -> None:
+        """Look for a weight by its published names, all but one of which may be absent.
+
+        The published modules share tensors; of such, a safetensors file may hold one copy only.
+        """
+        held = [name for name in names if name in self.state]
+        # Torch's batch norm counts batches; the published frozen one does not.
+        if not held and not is_reset and not ours.endswith("num_batches_tracked"):
+            self.missing.append(names[-1])
+            self.misfits.append(ours)
+        for name in held:
+            self._add(name, "reset" if is_reset else self._role(name, held[-1]), ours)
+            if self.state[name].shape != tensor.shape and not is_reset:
+                shapes = f"{shape_of(self.state[name])}, expected {shape_of(tensor)}"
+                self.misshapen.append(f"{name} {shapes}")
+                self.misfits.append(ours)
+
+    def _role(self, name: str, last: str) -> Role:
+        if name == last:
+            return "weight"
+        same = torch.equal(self.state[name], self.state[last])
+        return "copy" if same else "copy that differs"
+
+    def _add(self, published: str, role: Role, ours: str) -> None:
+        shape = tuple(self.state[published].shape)
+        self.found[published] = Mapped(published=published, shape=shape, role=role, ours=ours)
+
+    def check(self, config: ModelConfig) -> None:
+        """ValueError where a tensor of either side is without its partner."""
+        problems = {
+            "missing": self.missing,
+            "of another shape": self.misshapen,
+            "unequal to the constant that the configuration gives": self.unequal,
+            "left over": [name for name in self.state if name not in self.found],
+        }
+        parts = [
+            f"the published weights do not fit this model ({config.backbone}, "
+            f"{config.num_classes} class slots, hidden {config.hidden_dim})"
+        ]
+        for what, names in problems.items():
+            if names:
+                shown = "; ".join(names[:4]) + ("; …" if len(names) > 4 else "")
+                parts.append(f"{len(names)} {what}: {shown}")
+        if len(parts) == 1:
+            return
+        if not self.found:
+            parts = [f"expected a published SOLQ checkpoint, found {describe_names(self.state)}"]
+        elif not problems["left over"] and not self.unequal:
+            parts += advice_on(self.misfits)
+        raise ValueError(". ".join(parts))

@@ -6,20 +6,23 @@ A network for PCA vectors has `mask_codec.npz` beside them, the components they 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from solq_model.atomic import atomic_directory, previous_of
 from solq_model.categories import Categories
 from solq_model.config import ModelConfig
+from solq_model.foreign import describe_names
 from solq_model.mask_codec import PCAMaskCodec
 from solq_model.preprocess import Preprocessing
 from solq_model.solq import SOLQ, build_model
+from solq_model.weights import advice_on, check_finite, is_class_head, shape_of
 
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
@@ -27,8 +30,24 @@ COMPONENTS = "mask_codec.npz"
 FORMAT = "solq-model/1"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a saved model says of itself, but for where it is from."""
+
+    config: ModelConfig
+    categories: Categories
+    preprocessing: Preprocessing
+
+
 def save_model(model: SOLQ, directory: Path) -> None:
     """Write the model into a folder of its own, atomically; a model already there is replaced."""
+    with model_folder(directory) as temporary:
+        write_model(model, temporary)
+
+
+@contextmanager
+def model_folder(directory: Path) -> Iterator[Path]:
+    """A temporary folder to fill, which becomes the model's own when the block ends well."""
     directory = directory.resolve()
     if directory.exists() and not _may_be_replaced(directory):
         # The whole folder is replaced: anything else in it would be lost.
@@ -36,7 +55,7 @@ def save_model(model: SOLQ, directory: Path) -> None:
         raise ValueError(msg)
     directory.parent.mkdir(parents=True, exist_ok=True)
     with atomic_directory(directory) as temporary:
-        write_model(model, temporary)
+        yield temporary
 
 
 def _may_be_replaced(directory: Path) -> bool:
@@ -45,14 +64,19 @@ def _may_be_replaced(directory: Path) -> bool:
     return (directory / CARD).is_file() or not any(directory.iterdir())
 
 
-def write_model(model: SOLQ, directory: Path) -> None:
-    """Write the model's files into an existing folder."""
-    card = {
+def write_model(model: SOLQ, directory: Path, source: Mapping[str, Any] | None = None) -> None:
+    """Write the model's files into an existing folder.
+
+    `source` says of which published file these very weights are.
+    """
+    card: dict[str, Any] = {
         "format": FORMAT,
         "config": asdict(model.config),
         "categories": model.categories.to_json(),
         "preprocessing": model.preprocessing.to_json(),
     }
+    if source is not None:
+        card["source"] = dict(source)
     (directory / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(state, directory / WEIGHTS)
@@ -63,20 +87,28 @@ def write_model(model: SOLQ, directory: Path) -> None:
         codec.save(directory / COMPONENTS)
 
 
-def load_model(directory: Path) -> SOLQ:
-    """The model of a folder, on the CPU, in evaluation mode."""
+def load_model(
+    directory: Path, *, num_classes: int | None = None, allow_non_finite: bool = False
+) -> SOLQ:
+    """The model of a folder, on the CPU, in evaluation mode.
+
+    With `num_classes` it has a fresh class head of so many slots, and categories without names.
+    NaN and infinite weights are refused unless they are what is to be looked into.
+    """
     directory = find_model(directory)
-    card = _read_card(directory / CARD)
-    try:
-        config = ModelConfig.from_json(card["config"])
-        categories = Categories.from_json(card["categories"])
-        preprocessing = Preprocessing(**card["preprocessing"])
-    except (KeyError, TypeError, ValueError) as error:
-        msg = f"{directory / CARD}: not a description of a SOLQ model: {error}"
-        raise ValueError(msg) from error
+    card = read_card(directory)
+    config, categories = card.config, card.categories
+    if num_classes is not None:
+        config = replace(config, num_classes=num_classes)
+        categories = Categories.numbered(num_classes)
     model = build_model(config)
-    model.categories, model.preprocessing = categories, preprocessing
-    load_weights(model, directory / WEIGHTS)
+    model.categories, model.preprocessing = categories, card.preprocessing
+    load_weights(
+        model,
+        directory / WEIGHTS,
+        reset_head=num_classes is not None,
+        allow_non_finite=allow_non_finite,
+    )
     if model.needs_codec:
         load_codec(model, directory)
     return model.eval()
@@ -99,37 +131,57 @@ def find_model(directory: Path) -> Path:
             names = sorted(path.name for path in directory.iterdir())[:6]
             found = f"a folder with {', '.join(names) or 'nothing in it'}"
         elif directory.exists():
-            found = "a file"
+            found = "a file (of published weights `solq convert` makes a folder)"
         msg = f"model {directory}: expected a folder with {CARD} and {WEIGHTS}, found {found}"
         raise ValueError(msg)
     return directory
 
 
-def load_weights(model: SOLQ, path: Path) -> None:
-    """Load a safetensors file into the model; every tensor of either side must have its partner."""
+def load_weights(
+    model: SOLQ, path: Path, *, reset_head: bool = False, allow_non_finite: bool = False
+) -> None:
+    """Load a safetensors file into the model; every tensor of either side must have its partner.
+
+    With `reset_head` the class heads keep the values they have.
+    """
     try:
         state = load_file(path)
     except (SafetensorError, OSError) as error:
-        msg = f"weights {path}: not a whole safetensors file ({error})"
+        msg = f"weights {path}: not a whole safetensors file ({error}); copy or download it again"
         raise ValueError(msg) from error
     expected = model.state_dict()
+    if reset_head:
+        state = {name: tensor for name, tensor in state.items() if not is_class_head(name)}
+        expected = {name: tensor for name, tensor in expected.items() if not is_class_head(name)}
+    if not expected.keys() & state.keys():
+        msg = f"weights {path}: expected those of a saved SOLQ model, found {describe_names(state)}"
+        raise ValueError(msg)
     wrong = [
-        f"{name} is {_shape(state.get(name))}, expected {_shape(expected.get(name))}"
+        name
         for name in sorted(expected.keys() | state.keys())
-        if _shape(state.get(name)) != _shape(expected.get(name))
+        if shape_of(state.get(name)) != shape_of(expected.get(name))
     ]
     if wrong:
-        first = "; ".join(wrong[:4])
-        msg = f"weights {path} do not fit the model: {len(wrong)} tensors differ: {first}"
+        shown = "; ".join(
+            f"{name} is {shape_of(state.get(name))}, expected {shape_of(expected.get(name))}"
+            for name in wrong[:4]
+        )
+        advice = advice_on(wrong) or [f"Its configuration must be that of their {CARD}"]
+        parts = [f"{len(wrong)} tensors differ: {shown}", *advice]
+        msg = f"weights {path} do not fit the model: {'. '.join(parts)}"
         raise ValueError(msg)
-    model.load_state_dict(state)
+    try:
+        if not allow_non_finite:
+            check_finite(state)
+    except ValueError as error:
+        msg = f"weights {path}: {error}"
+        raise ValueError(msg) from error
+    model.load_state_dict(state, strict=not reset_head)
 
 
-def _shape(tensor: torch.Tensor | None) -> str:
-    return "absent" if tensor is None else str(tuple(tensor.shape))
-
-
-def _read_card(path: Path) -> dict[str, Any]:
+def read_card(directory: Path) -> Card:
+    """What the folder says of its model."""
+    path = directory / CARD
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -139,5 +191,12 @@ def _read_card(path: Path) -> dict[str, Any]:
     if found != FORMAT:
         msg = f"{path}: expected format {FORMAT!r}, got {found!r}"
         raise ValueError(msg)
-    assert isinstance(card, dict)
-    return card
+    try:
+        return Card(
+            config=ModelConfig.from_json(card["config"]),
+            categories=Categories.from_json(card["categories"]),
+            preprocessing=Preprocessing(**card["preprocessing"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        msg = f"{path}: not a description of a SOLQ model: {error}"
+        raise ValueError(msg) from error

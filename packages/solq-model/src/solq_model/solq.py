@@ -289,11 +289,17 @@ class SOLQ(nn.Module):
         save_model(self, Path(directory))
 
     @staticmethod
-    def load(directory: str | Path) -> SOLQ:
-        """A saved model, in evaluation mode. Nothing in the folder is executed."""
+    def load(name: str | Path, *, num_classes: int | None = None) -> SOLQ:
+        """A saved model, in evaluation mode. Nothing in its folder is executed.
+
+        `name` is the folder, or the id of a model on the Hugging Face hub: `owner/name[@revision]`
+        or `hf://owner/name[@revision]`. With `num_classes` all weights are loaded but those of the
+        class head, which begins anew with so many class slots.
+        """
+        from solq_model.hub import find_folder
         from solq_model.saved import load_model
 
-        return load_model(Path(directory))
+        return load_model(find_folder(name), num_classes=num_classes)
 
 
 def _of_one_size(images: Sequence[Tensor]) -> list[list[int]]:

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
 
+from solq_train.commands.convert import Convert
 from solq_train.commands.data import Data
 from solq_train.commands.demo import Demo
 from solq_train.commands.evaluate import Evaluate
@@ -58,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def parse(arguments: Sequence[str]) -> Train | Evaluate | Predict | Explain | Replay | Data | Demo:
+def parse(
+    arguments: Sequence[str],
+) -> Train | Evaluate | Predict | Explain | Replay | Convert | Data | Demo:
     """The command that the arguments name, complete with its settings."""
     settings = _settings(arguments)
     train = tyro.conf.subcommand("train", default=_train_defaults(settings), prefix_name=False)
@@ -69,9 +72,10 @@ def parse(arguments: Sequence[str]) -> Train | Evaluate | Predict | Explain | Re
         | Annotated[Predict, tyro.conf.subcommand("predict", prefix_name=False)]
         | Annotated[Explain, tyro.conf.subcommand("explain", prefix_name=False)]
         | Annotated[Replay, tyro.conf.subcommand("replay", prefix_name=False)]
+        | Annotated[Convert, tyro.conf.subcommand("convert", prefix_name=False)]
         | Annotated[Data, tyro.conf.subcommand("data", prefix_name=False)]
     )
-    command: Train | Evaluate | Predict | Explain | Replay | Data | Demo = tyro.cli(
+    command: Train | Evaluate | Predict | Explain | Replay | Convert | Data | Demo = tyro.cli(
         commands, prog="solq", description=DESCRIPTION, args=arguments
     )
     return command

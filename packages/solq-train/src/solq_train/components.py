@@ -9,7 +9,6 @@ import torch
 
 from solq_maskcodec import PCAMaskCodec, crop_masks
 from solq_model import SOLQ
-from solq_model.saved import load_codec
 from solq_train.config import TrainConfig
 from solq_train.data import CocoInstances
 
@@ -22,7 +21,7 @@ def set_components(
 ) -> None:
     """Give a model with `codec="pca"` its components; any other is left as it is.
 
-    From `config.components`, else from the weights that training starts from, else fitted to the
+    From `config.components`, else those that came with the initial weights, else fitted to the
     masks of the samples at `indices`.
     """
     if not config.model.has_vectors or config.model.codec != "pca":
@@ -32,10 +31,7 @@ def set_components(
         return
     if config.components is not None:
         model.codec = _read(Path(config.components))
-        return
-    if config.initial_weights is not None and Path(config.initial_weights).is_dir():
-        load_codec(model, Path(config.initial_weights))
-    if model.needs_codec:
+    elif model.needs_codec:
         model.codec = fit_components(config, dataset, indices)
 
 

@@ -113,7 +113,9 @@ class TrainConfig:
     """File of principal components (PCAMaskCodec.save, or published) for model.codec=pca; without
     one they are those of the initial weights, or fitted to the training masks."""
     initial_weights: str | None = None
-    """Start from a saved model's folder, or from a published .pth file."""
+    """Start from a saved model's folder, from a hub id (owner/name), or from a published file."""
+    reset_head: bool = False
+    """Of `initial_weights`, keep all but the class head, which begins anew: for other classes."""
 
     def __post_init__(self) -> None:
         for name in ("evaluate_every", "log_every", "keep_checkpoints", "top_k"):
@@ -122,6 +124,9 @@ class TrainConfig:
                 raise ValueError(msg)
         if not 0 <= self.ema_decay < 1:
             msg = f"ema_decay must be 0 <= ema_decay < 1, got {self.ema_decay}"
+            raise ValueError(msg)
+        if self.reset_head and self.initial_weights is None:
+            msg = "reset_head must be false without initial_weights, got true"
             raise ValueError(msg)
         if not 0 <= self.seed < 2**63:
             msg = f"seed must be 0 to 2^63 - 1, got {self.seed}"

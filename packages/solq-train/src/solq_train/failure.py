@@ -87,7 +87,7 @@ def replay(folder: Path) -> Replay:
     """Repeat the step that a folder was written for, on the CPU, and look where it goes wrong."""
     card, portion = _read_failure(folder)
     config = override(TrainConfig(), card["config"])
-    model = load_model(folder).train()
+    model = load_model(folder, allow_non_finite=True).train()
     criterion = build_criterion(model, config.loss)
     with _watch(model) as bad_modules:
         losses = losses_of(model, model.codec, criterion, portion, config.precision)

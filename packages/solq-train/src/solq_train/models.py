@@ -1,65 +1,77 @@
-"""A path as people give it → a model: a saved folder, or a published checkpoint."""
+"""A name as people give it → a model: a saved folder, a hub id, or a published checkpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+import logging
 from pathlib import Path
-
-from torch import Tensor
 
 from solq_model import (
     SOLQ,
     Categories,
-    ModelConfig,
-    build_model,
-    load_official_checkpoint,
+    load_official,
     load_official_state_dict,
-    presets,
+    read_official_checkpoint,
 )
+from solq_model.hub import find_folder
+from solq_model.saved import WEIGHTS, find_model, load_codec, load_weights, read_card
 from solq_train.data import read_coco
 
+logger = logging.getLogger(__name__)
 
-def open_model(path: Path, annotations: Path | None = None) -> SOLQ:
+
+def open_model(name: str | Path, annotations: Path | None = None) -> SOLQ:
     """The model, in evaluation mode.
 
-    A published `.pth` file knows no categories: their names come from `annotations`, whose ids are
-    the class slots.
+    A published file knows no categories: their names come from `annotations`, whose ids are the
+    class slots.
     """
-    if not path.is_file():
-        model = SOLQ.load(path)
-        if annotations is not None:
-            _check_categories(model, path, annotations)
-        return model
-    state = load_official_checkpoint(path)
-    config = published_preset(state)
-    num_classes = len(state.get("class_embed.0.bias", ())) or config.num_classes
-    model = build_model(replace(config, num_classes=num_classes))
-    load_published(model, path, state)
+    path = Path(name)
+    if path.is_file():
+        return load_official(path, categories=named_by(annotations)).model
+    model = SOLQ.load(name)
     if annotations is not None:
-        model.categories = Categories.by_id(read_coco(annotations).categories)
-    return model.eval()
+        _check_categories(model, path, annotations)
+    return model
 
 
-def published_preset(state: Mapping[str, Tensor]) -> ModelConfig:
-    """The preset whose backbone the published names and shapes are those of."""
-    body = "backbone.0.body."
-    patches = state.get(f"{body}patch_embed.proj.weight")
-    if patches is None:
-        is_deep = any(name.startswith(f"{body}layer3.22.") for name in state)
-        return presets.r101() if is_deep else presets.r50()
-    is_deep = any(name.startswith(f"{body}layers.2.blocks.17.") for name in state)
-    small = presets.swin_s() if is_deep else presets.swin_t()
-    return {128: presets.swin_b(), 192: presets.swin_l()}.get(len(patches), small)
+def named_by(annotations: Path | None) -> Categories | None:
+    """The categories of an annotation file, with their ids as class slots; None without a file."""
+    return None if annotations is None else Categories.by_id(read_coco(annotations).categories)
 
 
-def load_published(model: SOLQ, path: Path, state: Mapping[str, Tensor]) -> None:
-    """Load the published weights that are in a file into the model."""
-    try:
-        load_official_state_dict(model, state)
-    except ValueError as error:
-        msg = f"checkpoint {path}: {error}"
-        raise ValueError(msg) from error
+def load_initial_weights(model: SOLQ, name: str, *, reset_head: bool) -> None:
+    """Load the weights of a saved model, hub id or published file into a model to be trained.
+
+    With `reset_head` the class head stays as it is. Components of PCA vectors come with them.
+    """
+    path = Path(name)
+    if path.is_file():
+        checkpoint = read_official_checkpoint(path)
+        try:
+            load_official_state_dict(model, checkpoint.state, reset_head=reset_head)
+        except ValueError as error:
+            msg = f"checkpoint {path}: {error}"
+            raise ValueError(msg) from error
+    else:
+        folder = find_model(find_folder(name))
+        load_weights(model, folder / WEIGHTS, reset_head=reset_head)
+        if model.needs_codec:
+            load_codec(model, folder)
+        known = read_card(folder).categories
+        if known != model.categories and not reset_head:
+            logger.warning(
+                "initial_weights %s: class scores begin as those of %s; --reset-head begins anew",
+                name,
+                _names(known),
+            )
+    if reset_head:
+        slots = model.config.num_classes
+        logger.warning("the class head begins anew, with %d slots; the rest is %s", slots, name)
+
+
+def _names(categories: Categories) -> str:
+    names = [entry.name for entry in categories.entries]
+    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
 
 
 def _check_categories(model: SOLQ, path: Path, annotations: Path) -> None:

@@ -19,10 +19,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Subset
 
 from solq_maskcodec import MaskCodec
-from solq_model import Categories, build_model, load_official_checkpoint
+from solq_model import Categories, build_model
 from solq_model.backbones import SwinBackbone, load_resnet_weights, load_swin_weights
 from solq_model.preprocess import Preprocessing
-from solq_model.saved import find_model, load_weights
 from solq_model.solq import SOLQ
 from solq_train.checkpoint import Trained
 from solq_train.components import set_components
@@ -38,7 +37,7 @@ from solq_train.data import (
     read_coco,
 )
 from solq_train.distributed import ALONE, Processes
-from solq_train.models import load_published
+from solq_train.models import load_initial_weights
 from solq_train.optim import build_optimizer, build_schedule
 from solq_train.stopping import leave_interrupts_to_the_parent
 
@@ -117,7 +116,10 @@ def prepare_run(config: TrainConfig, split: Split, processes: Processes = ALONE)
     model.preprocessing = Preprocessing(
         short_side=config.data.eval_short_side, max_size=config.data.max_size
     )
-    _load_initial_weights(model, config)
+    if config.initial_weights is not None:
+        load_initial_weights(model, config.initial_weights, reset_head=config.reset_head)
+    elif config.backbone_weights is not None:
+        load_backbone(model, config.backbone_weights)
     set_components(model, config, dataset, _chosen(config, dataset))
     codec = model.codec
     head = model.vector_head
@@ -300,17 +302,6 @@ def vector_statistics(
         msg = f"{dataset.coco.path}: whitened vectors need at least 2 objects, found {len(stacked)}"
         raise ValueError(msg)
     return stacked.mean(0), stacked.std(0).clamp(min=MIN_DEVIATION)
-
-
-def _load_initial_weights(model: SOLQ, config: TrainConfig) -> None:
-    if config.initial_weights is not None:
-        path = Path(config.initial_weights)
-        if path.is_file():
-            load_published(model, path, load_official_checkpoint(path))
-        else:
-            load_weights(model, find_model(path) / "model.safetensors")
-    elif config.backbone_weights is not None:
-        load_backbone(model, config.backbone_weights)
 
 
 def load_backbone(model: SOLQ, source: str) -> None:

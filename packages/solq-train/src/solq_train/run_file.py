@@ -17,19 +17,24 @@ Config = TypeVar("Config")
 
 def read_run_file(path: Path, config: TrainConfig) -> TrainConfig:
     """The configuration with the values of the file in place of its own."""
+    values = read_values(path)
+    try:
+        return override(config, values)
+    except ValueError as error:
+        msg = f"run file {path}: {error}"
+        raise ValueError(msg) from error
+
+
+def read_values(path: Path) -> Any:
+    """What a TOML or JSON file says."""
     if not path.is_file():
         msg = f"run file {path}: no such file"
         raise ValueError(msg)
     try:
         text = path.read_text(encoding="utf-8")
-        values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        return json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except (json.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         msg = f"run file {path}: not valid {'JSON' if path.suffix == '.json' else 'TOML'}: {error}"
-        raise ValueError(msg) from error
-    try:
-        return override(config, values)
-    except ValueError as error:
-        msg = f"run file {path}: {error}"
         raise ValueError(msg) from error
 
 

@@ -159,3 +159,26 @@ def test_a_run_on_chosen_images_is_judged_on_these(train, tmp_path):
     assert train("--data.image-ids", 1, 2, 3, 4, "--max-steps", 1).code == 0
     report = (tmp_path / "run" / "report.html").read_text()
     assert report.count("data:image/jpeg;base64,") == 2 * 2 * 3  # one of the four is empty
+
+
+def test_a_model_of_other_categories_is_trained_on_with_a_fresh_class_head(
+    trained, copied_set, solq, run_file, tmp_path
+):
+    def drop_one(document):
+        document["categories"] = [e for e in document["categories"] if e["id"] != 7]
+        document["annotations"] = [e for e in document["annotations"] if e["category_id"] != 7]
+
+    copied_set.edit(drop_one)
+    validation = copied_set.folder / "annotations" / "instances_val.json"
+    document = json.loads(validation.read_text())
+    drop_one(document)
+    validation.write_text(json.dumps(document))
+    named = ("--recipe", "tiny_cpu", "--config", run_file, "--data", copied_set.folder)
+    arguments = (*named, "--initial-weights", trained / "best", "--max-steps", 1)
+    refused = solq("train", *arguments, "--output", tmp_path / "first")
+    assert refused.code == 2
+    assert "keep all but the class head with --reset-head" in refused.errors
+    ran = solq("train", *arguments, "--reset-head", "--output", tmp_path / "second")
+    assert ran.code == 0
+    assert "the class head begins anew, with 2 slots" in ran.errors
+    assert SOLQ.load(tmp_path / "second" / "best").config.num_classes == 2

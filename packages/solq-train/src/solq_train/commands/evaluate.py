@@ -26,8 +26,8 @@ class Evaluate:
     With OUTPUT, also writes `detections.json` (COCO results) and `metrics.json`.
     """
 
-    model: Path
-    """Saved model (a folder such as runs/demo/best), or a published .pth file."""
+    model: str
+    """Saved model (a folder such as runs/demo/best), hub id (owner/name), or published file."""
     data: Path
     """Data set folder in COCO layout."""
     split: Literal["train", "val"] = "val"

@@ -40,8 +40,8 @@ class Predict:
         tyro.conf.arg(metavar="IMAGE [IMAGE ...]", help_behavior_hint=""),
     ]
     """Image files, or folders of images."""
-    model: Path
-    """Saved model (a folder such as runs/demo/best), or a published .pth file."""
+    model: str
+    """Saved model (a folder such as runs/demo/best), hub id (owner/name), or published file."""
     output: Path
     """Folder for the results; must be new or empty."""
     threshold: float = 0.5
