@@ -107,6 +107,11 @@ def make_model() -> Callable[..., SOLQ]:
     return small_model
 
 
+@pytest.fixture(scope="session")
+def session_model() -> Callable[..., SOLQ]:
+    return small_model
+
+
 @pytest.fixture
 def make_images() -> Callable[..., list[Tensor]]:
     return noise_images

@@ -16,6 +16,7 @@ from solq_train.cli import main, parse
 from solq_train.commands.data import Check, MakeShapes
 from solq_train.commands.demo import Demo
 from solq_train.commands.evaluate import Evaluate
+from solq_train.commands.export import Export
 from solq_train.commands.predict import Predict
 from solq_train.commands.train import Train
 from solq_train.config import TrainConfig
@@ -44,11 +45,12 @@ def names_of(command: type, *positional: str) -> set[str]:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ((), {"demo", "train", "evaluate", "predict", "data"}),
+        ((), {"demo", "train", "evaluate", "predict", "export", "data"}),
         (("demo",), names_of(Demo)),
         (("train",), names_of(Train) | set(options(TrainConfig()))),
         (("evaluate",), names_of(Evaluate)),
         (("predict",), names_of(Predict, "images") | {"IMAGE"}),
+        (("export",), {*names_of(Export, "model", "grid_sample"), "MODEL", "--no-grid-sample"}),
         (("data",), {"make-shapes", "check"}),
         (("data", "make-shapes"), names_of(MakeShapes, "directory") | {"PATH"}),
         (("data", "check"), names_of(Check, "directory") | {"[PATH]"}),

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from solq_model.records import Memory
 from solq_ops import ms_deform_attn_fused
+
+# (value [batch, tokens, heads, channels], memory, reference points, offsets, logits) → what each
+# query gathers, [batch, queries, heads * channels]; shapes as in `solq_ops.ms_deform_attn_fused`.
+Sampler = Callable[[Tensor, Memory, Tensor, Tensor, Tensor], Tensor]
+
+
+def sample_with_kernel(
+    value: Tensor, memory: Memory, reference_points: Tensor, offsets: Tensor, logits: Tensor
+) -> Tensor:
+    """What each query gathers, by the compiled operator."""
+    return ms_deform_attn_fused(
+        value,
+        memory.spatial_shapes,
+        memory.level_start_index,
+        reference_points,
+        offsets,
+        logits,
+    )
 
 
 class DeformableAttention(nn.Module):
@@ -18,6 +38,7 @@ class DeformableAttention(nn.Module):
         self.num_heads = num_heads
         self.num_levels = num_levels
         self.num_points = num_points
+        self.sampler: Sampler = sample_with_kernel
         num_samples = num_heads * num_levels * num_points
         self.sampling_offsets = nn.Linear(hidden_dim, num_samples * 2)
         self.attention_weights = nn.Linear(hidden_dim, num_samples)
@@ -38,10 +59,9 @@ class DeformableAttention(nn.Module):
         value = self.value_projection(tokens).masked_fill(memory.padding[..., None], 0.0)
         offsets = self.sampling_offsets(queries)
         logits = self.attention_weights(queries)
-        gathered = ms_deform_attn_fused(
+        gathered = self.sampler(
             value.unflatten(-1, (self.num_heads, -1)),
-            memory.spatial_shapes,
-            memory.level_start_index,
+            memory,
             # As exact as values in float64, and never in 16 bits, which miss a cell by up to one.
             reference_points.to(torch.promote_types(value.dtype, torch.float32)),
             offsets.unflatten(-1, (self.num_heads, self.num_levels, self.num_points, 2)),

@@ -19,6 +19,15 @@ def xyxy_to_cxcywh(boxes: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 4"
     return torch.stack([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0], dim=-1)
 
 
+def at_least_float32(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The values as they are, or widened from 16 bits.
+
+    For boxes and their logits, also in a network of 16 bits and under autocast: bfloat16 tells
+    places apart that lie 1/256 of the image from each other, and sums of its rounding drift.
+    """
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def inverse_sigmoid(value: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The logit, finite at 0 and 1: both ends are cut at 1e-5 as in Deformable DETR."""
     value = value.clamp(min=0, max=1)

@@ -50,8 +50,8 @@ def cell_centres(memory: Memory) -> Float[Tensor, "batch tokens levels 2"]:
     ratios = memory.valid_ratios
     centres = []
     for level, (height, width) in enumerate(memory.level_sizes):
-        y = torch.linspace(0.5, height - 0.5, height, dtype=torch.float32, device=ratios.device)
-        x = torch.linspace(0.5, width - 0.5, width, dtype=torch.float32, device=ratios.device)
+        y = torch.arange(height, dtype=torch.float32, device=ratios.device) + 0.5
+        x = torch.arange(width, dtype=torch.float32, device=ratios.device) + 0.5
         grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
         grid_y = grid_y.reshape(1, -1) / (ratios[:, level, 1, None] * height)
         grid_x = grid_x.reshape(1, -1) / (ratios[:, level, 0, None] * width)

@@ -59,7 +59,7 @@ def flatten_levels(
 ) -> Memory:
     """All levels as one row of tokens."""
     device = levels[0].features.device
-    sizes = tuple((int(m.features.shape[2]), int(m.features.shape[3])) for m in levels)
+    sizes = tuple((m.features.shape[2], m.features.shape[3]) for m in levels)
     starts = [0]
     for height, width in sizes[:-1]:
         starts.append(starts[-1] + height * width)

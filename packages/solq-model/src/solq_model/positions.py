@@ -81,7 +81,8 @@ class BoxPositions(nn.Module):
     def forward(
         self, boxes_cxcywh: Float[Tensor, "batch queries 4"]
     ) -> Float[Tensor, "batch queries hidden"]:
-        code: Tensor = self.layers(
-            sine_code(boxes_cxcywh * 2 * math.pi, self.num_features).flatten(-2)
-        )
-        return code
+        code = sine_code(boxes_cxcywh * 2 * math.pi, self.num_features).flatten(-2)
+        first = self.layers[0]
+        assert isinstance(first, nn.Linear)
+        positions: Tensor = self.layers(code.to(first.weight.dtype))
+        return positions

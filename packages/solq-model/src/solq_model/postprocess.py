@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from solq_maskcodec import MaskCodec
 from solq_model.boxes import cxcywh_to_xyxy
@@ -24,7 +26,7 @@ def postprocess(
     `codec` is that of the mask vectors, `SOLQ.codec`; a detector has neither.
     A query may appear more than once, with different classes, as published (solq.py:487-497).
     """
-    batch, num_queries, num_classes = predictions.logits.shape
+    batch = predictions.logits.shape[0]
     if len(image_sizes) != batch:
         msg = (
             f"image_sizes must hold one (height, width) per image ({batch}), got {len(image_sizes)}"
@@ -36,12 +38,7 @@ def postprocess(
         what = "None" if expected is None else f"one of {expected} coefficients"
         msg = f"codec must be {what}, as the predictions are, got {codec}"
         raise ValueError(msg)
-    if top_k < 1:
-        msg = f"top_k must be at least 1, got {top_k}"
-        raise ValueError(msg)
-    probabilities = predictions.logits.float().sigmoid().flatten(1)
-    scores, indices = probabilities.topk(min(top_k, num_queries * num_classes), dim=1)
-    queries, labels = indices // num_classes, indices % num_classes
+    scores, labels, queries = best_pairs(predictions.logits, top_k)
     results = []
     for image, (height, width) in enumerate(image_sizes):
         scale = predictions.boxes.new_tensor([width, height, width, height])
@@ -58,3 +55,16 @@ def postprocess(
             )
         )
     return results
+
+
+def best_pairs(
+    logits: Float[Tensor, "batch queries classes"], top_k: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Score, class slot and query of the `top_k` best pairs, each `[batch, pairs]`, best first."""
+    if top_k < 1:
+        msg = f"top_k must be at least 1, got {top_k}"
+        raise ValueError(msg)
+    _, num_queries, num_classes = logits.shape
+    probabilities = logits.float().sigmoid().flatten(1)
+    scores, indices = probabilities.topk(min(top_k, num_queries * num_classes), dim=1)
+    return scores, indices % num_classes, indices // num_classes

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from solq_model.boxes import inverse_sigmoid
+from solq_model.boxes import at_least_float32, inverse_sigmoid
 from solq_model.heads import MLP
 from solq_model.positions import sine_code
 from solq_model.records import Memory, Proposals
@@ -36,7 +36,7 @@ class LearnedQueries(nn.Module):
     def forward(self, memory: Memory) -> Queries:
         batch = memory.tokens.shape[0]
         positions, content = self.embedding.weight.expand(batch, -1, -1).chunk(2, dim=-1)
-        references = self.reference_points(positions).sigmoid()
+        references = at_least_float32(self.reference_points(positions)).sigmoid()
         return Queries(content=content, references=references, positions=positions)
 
 
@@ -84,6 +84,7 @@ class AgnosticQueries(nn.Module):
         references = chosen.sigmoid()
         num_features = self.project.in_features // 4
         code = sine_code(references * 2 * math.pi, num_features).flatten(-2)
+        code = code.to(self.project.weight.dtype)
         positions, content = self.norm(self.project(code)).chunk(2, dim=-1)
         proposals = Proposals(logits=logits, boxes=box_logits.sigmoid(), class_agnostic=True)
         return Queries(
@@ -103,7 +104,7 @@ class MixedQueries(nn.Module):
         logits, box_logits, usable = self.head(memory)
         scores = logits.amax(-1).masked_fill(~usable, -math.inf)
         chosen = _top_boxes(scores, box_logits, self.content.num_embeddings)
-        content = self.content.weight.expand(len(logits), -1, -1)
+        content = self.content.weight.expand(logits.shape[0], -1, -1)
         proposals = Proposals(logits=logits, boxes=box_logits.sigmoid(), class_agnostic=False)
         return Queries(
             content=content, references=chosen.sigmoid(), positions=None, proposals=proposals

@@ -130,7 +130,8 @@ class SOLQ(nn.Module):
 
     def _features(self, images: PaddedImages) -> tuple[list[Tensor], list[PixelFeatures]]:
         """The maps of all levels, and what spatial masks are made from, where there are any."""
-        stages = self.backbone(images.tensors)
+        # Images may be float32 whatever the weights are.
+        stages = self.backbone(images.tensors.to(self.level_embedding.dtype))
         maps = self.neck.project(stages)
         if self.spatial_head is None:
             return maps, []

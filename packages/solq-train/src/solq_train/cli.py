@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Protocol, Union
 
 import tyro
 from rich.console import Console
@@ -22,6 +22,7 @@ from solq_train.commands.data import Data
 from solq_train.commands.demo import Demo
 from solq_train.commands.evaluate import Evaluate
 from solq_train.commands.explain import Explain
+from solq_train.commands.export import Export
 from solq_train.commands.predict import Predict
 from solq_train.commands.replay import Replay
 from solq_train.commands.train import Train
@@ -32,7 +33,25 @@ from solq_train.run_file import read_run_file
 from solq_train.stopping import StoppedError
 
 DESCRIPTION = "SOLQ: end-to-end instance segmentation by learned queries."
+COMMANDS = {
+    "demo": Demo,
+    "data": Data,
+    "train": Train,
+    "evaluate": Evaluate,
+    "predict": Predict,
+    "explain": Explain,
+    "convert": Convert,
+    "export": Export,
+    "replay": Replay,
+}
 USER_ERROR, RUN_FAILED, INTERRUPTED = 2, 1, 130
+
+
+class Command(Protocol):
+    """What the command line can be asked for."""
+
+    def run(self, console: Console) -> int:
+        """Do it; the exit code."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,32 +71,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(errors, error, RUN_FAILED)
     except StoppedError as error:
         return _fail(errors, error, 128 + error.signum)  # as the shell counts
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:  # the last: a missing extra
         return _fail(errors, error, USER_ERROR)
     except KeyboardInterrupt:
         errors.print("interrupted; what was saved before stays")
         return INTERRUPTED
 
 
-def parse(
-    arguments: Sequence[str],
-) -> Train | Evaluate | Predict | Explain | Replay | Convert | Data | Demo:
+def parse(arguments: Sequence[str]) -> Command:
     """The command that the arguments name, complete with its settings."""
-    settings = _settings(arguments)
-    train = tyro.conf.subcommand("train", default=_train_defaults(settings), prefix_name=False)
-    commands = (
-        Annotated[Demo, tyro.conf.subcommand("demo", prefix_name=False)]
-        | Annotated[Train, train]
-        | Annotated[Evaluate, tyro.conf.subcommand("evaluate", prefix_name=False)]
-        | Annotated[Predict, tyro.conf.subcommand("predict", prefix_name=False)]
-        | Annotated[Explain, tyro.conf.subcommand("explain", prefix_name=False)]
-        | Annotated[Replay, tyro.conf.subcommand("replay", prefix_name=False)]
-        | Annotated[Convert, tyro.conf.subcommand("convert", prefix_name=False)]
-        | Annotated[Data, tyro.conf.subcommand("data", prefix_name=False)]
+    defaults = {"train": _train_defaults(_settings(arguments))}
+    subcommands = tuple(
+        Annotated[
+            kind,
+            tyro.conf.subcommand(
+                name, default=defaults.get(name, tyro.MISSING_NONPROP), prefix_name=False
+            ),
+        ]
+        for name, kind in COMMANDS.items()
     )
-    command: Train | Evaluate | Predict | Explain | Replay | Convert | Data | Demo = tyro.cli(
-        commands, prog="solq", description=DESCRIPTION, args=arguments
-    )
+    any_of_them: Any = Union[subcommands]  # noqa: UP007 — there is no `|` of a tuple
+    command: Command = tyro.cli(any_of_them, prog="solq", description=DESCRIPTION, args=arguments)
     return command
 
 
