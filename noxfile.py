@@ -82,6 +82,9 @@ CODEC_PEERS = (
     "hotcoco==1.3.0",
     "faster-coco-eval==1.8.0",
 )
+# What solq-model is measured beside: the published code, and Deformable DETR.
+PUBLISHED_SOLQ = ("https://github.com/megvii-research/SOLQ", "97f537c")
+MODEL_PEERS = ("transformers==5.23.0",)
 LARGEST_CODEC_WHEEL = 500_000  # bytes
 # The switch of a package's build for the sanitizers, and the tests of what it compiles.
 SANITIZED = {
@@ -333,7 +336,8 @@ assert importlib.resources.files({module}).joinpath("py.typed").is_file()
 def bench(session: nox.Session) -> None:
     """Benchmarks, results in benchmarks/results/; `-- ops train_step` chooses among the suites.
 
-    `--peers` installs what the suites compare themselves with. What else begins with a dash goes
+    `--peers` installs what the suites compare themselves with; SOLQ_PUBLISHED names a checkout of
+    the published code where it cannot be cloned. What else begins with a dash goes
     to the suites; such results are partial, and stay out of benchmarks/results/.
     """
     chosen = list(itertools.takewhile(lambda word: not word.startswith("-"), session.posargs))
@@ -352,6 +356,10 @@ def bench(session: nox.Session) -> None:
         session.install(*peer, env={"FORCE_CPU": "1"})
     if with_peers and {"maskcodec", "evaluation"} & set(suites):
         session.install(*CODEC_PEERS)
+    environment = {}
+    if with_peers and "model" in suites:
+        session.install(*MODEL_PEERS)
+        environment["SOLQ_PUBLISHED"] = str(published_solq(session))
     machine = f"{platform.system()}-{platform.machine()}-{os.cpu_count()}cpu".lower()
     for suite in suites:
         package = SUITES[suite]
@@ -360,7 +368,20 @@ def bench(session: nox.Session) -> None:
         if options:
             folder = Path(session.create_tmp())
         output = str(folder / f"{suite}--{machine}--cpu.json")
-        session.run("python", f"benchmarks/{suite}.py", "--output", output, *options)
+        command = ("python", f"benchmarks/{suite}.py", "--output", output, *options)
+        session.run(*command, env=environment)
+
+
+def published_solq(session: nox.Session) -> Path:
+    """A checkout of the published SOLQ: that of SOLQ_PUBLISHED, or one of the session's own."""
+    if given := os.environ.get("SOLQ_PUBLISHED"):
+        return Path(given).resolve()
+    url, revision = PUBLISHED_SOLQ
+    checkout = session.cache_dir / "published-solq"
+    if not checkout.exists():
+        session.run("git", "clone", "--quiet", url, str(checkout), external=True)
+    session.run("git", "-C", str(checkout), "checkout", "--quiet", revision, external=True)
+    return checkout.resolve()
 
 
 @nox.session(reuse_venv=True)

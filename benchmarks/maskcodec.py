@@ -31,7 +31,7 @@ from maskcodec_contenders import (
     products_of,
 )
 from maskcodec_imports import import_rows
-from maskcodec_memory import batch_rows, fits, image_memory, in_new_process
+from maskcodec_memory import batch_rows, fits, image_memory
 from maskcodec_scenes import Scene, make_masks, make_scene
 from maskcodec_tables import (
     print_facts,
@@ -41,6 +41,7 @@ from maskcodec_tables import (
     print_products,
     print_times,
 )
+from process_memory import in_new_process
 
 from solq_maskcodec import backend, masks_to_rle, paste_masks
 

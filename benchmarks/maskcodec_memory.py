@@ -1,12 +1,10 @@
 """Memory and time of the codec in processes of their own: one image, and very many masks."""
 
 import gc
-import multiprocessing
 import time
 import tracemalloc
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 import process_memory
@@ -14,22 +12,10 @@ import torch
 from maskcodec_contenders import CODEC, Calls, Contenders
 from maskcodec_scenes import SIZE, Scene, make_boxes, make_masks, make_scene
 
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
-
 # Masks that differ; larger batches repeat them.
 DISTINCT = 1000
 # Of the memory that there is, what a step's masks may take: in and out, and as much again.
 LARGEST_SHARE = 0.5
-
-
-def in_new_process(
-    function: Callable[Arguments, Result], *arguments: Arguments.args, **options: Arguments.kwargs
-) -> Result:
-    """What the function returns there, where no memory was used and given back before."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context) as executor:
-        return executor.submit(function, *arguments, **options).result()
 
 
 def image_memory(name: str, scene: Scene) -> dict[str, int]:

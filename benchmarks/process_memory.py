@@ -2,12 +2,28 @@
 
 import ctypes
 import gc
+import multiprocessing
 import platform
 import re
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 MACHINE = Path("/proc/meminfo")
+
+
+def in_new_process(
+    function: Callable[Arguments, Result], *arguments: Arguments.args, **options: Arguments.kwargs
+) -> Result:
+    """What the function returns there, where no memory was used and given back before."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context) as executor:
+        return executor.submit(function, *arguments, **options).result()
 
 
 def is_measurable() -> bool:

@@ -77,6 +77,12 @@ def test_the_same_seed_gives_the_same_weights_and_the_same_batches(small_config,
     assert batches[0] == batches[1]
 
 
+def test_activations_are_checkpointed_where_that_is_asked_for(small_config, split):
+    for enabled in (False, True):
+        run = prepare_run(replace(small_config, checkpoint_activations=enabled), split)
+        assert run.model.encoder.checkpointing is enabled
+
+
 def test_an_incomplete_batch_is_left_out_as_published(small_config, split):
     config = replace(small_config, optimizer=replace(small_config.optimizer, batch_size=3))
     assert [len(batch.images) for batch in prepare_run(config, split).loader] == [3, 3]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from solq_model.linear import Linear
 from solq_model.records import Memory
 from solq_ops import ms_deform_attn_fused
 
@@ -40,10 +42,10 @@ class DeformableAttention(nn.Module):
         self.num_points = num_points
         self.sampler: Sampler = sample_with_kernel
         num_samples = num_heads * num_levels * num_points
-        self.sampling_offsets = nn.Linear(hidden_dim, num_samples * 2)
-        self.attention_weights = nn.Linear(hidden_dim, num_samples)
-        self.value_projection = nn.Linear(hidden_dim, hidden_dim)
-        self.output_projection = nn.Linear(hidden_dim, hidden_dim)
+        self.sampling_offsets = Linear(hidden_dim, num_samples * 2)
+        self.attention_weights = Linear(hidden_dim, num_samples)
+        self.value_projection = Linear(hidden_dim, hidden_dim)
+        self.output_projection = Linear(hidden_dim, hidden_dim)
 
     def forward(
         self,
@@ -56,7 +58,7 @@ class DeformableAttention(nn.Module):
 
         Reference points are (x, y) or (cx, cy, width, height) in 0..1 of the padded image.
         """
-        value = self.value_projection(tokens).masked_fill(memory.padding[..., None], 0.0)
+        value = self.value_projection(tokens).masked_fill_(memory.padding[..., None], 0.0)
         offsets = self.sampling_offsets(queries)
         logits = self.attention_weights(queries)
         gathered = self.sampler(
@@ -71,6 +73,11 @@ class DeformableAttention(nn.Module):
         return output
 
 
+# Tokens that a feed-forward block takes at a time where no gradient is wanted: what lies between
+# its layers, four megabytes, then stays in the caches and never has memory for all tokens.
+TOKENS_AT_ONCE = 1024
+
+
 class FeedForward(nn.Module):
     """Two linear layers with a residual around them and a norm after."""
 
@@ -78,13 +85,21 @@ class FeedForward(nn.Module):
         self, hidden_dim: int, feedforward_dim: int, activation: str, dropout: float
     ) -> None:
         super().__init__()
-        self.linear1 = nn.Linear(hidden_dim, feedforward_dim)
-        self.linear2 = nn.Linear(feedforward_dim, hidden_dim)
+        self.linear1 = Linear(hidden_dim, feedforward_dim)
+        self.linear2 = Linear(feedforward_dim, hidden_dim)
         self.norm = nn.LayerNorm(hidden_dim)
-        self.activation = getattr(torch.nn.functional, activation)
+        # In place where that is possible: the gradient of ReLU follows from its result.
+        self.activation = torch.relu_ if activation == "relu" else getattr(F, activation)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Float[Tensor, "batch tokens hidden"]) -> Tensor:
+        # On other devices, and in compiled graphs, a few large operations are the fastest.
+        if torch.compiler.is_compiling() or torch.is_grad_enabled() or tokens.device.type != "cpu":
+            return self._forward(tokens)
+        parts = [self._forward(part) for part in tokens.split(TOKENS_AT_ONCE, dim=1)]
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+
+    def _forward(self, tokens: Tensor) -> Tensor:
         hidden = self.dropout(self.activation(self.linear1(tokens)))
         output: Tensor = self.norm(tokens + self.dropout(self.linear2(hidden)))
         return output

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from solq_model.attention import DeformableAttention, FeedForward
 from solq_model.boxes import inverse_sigmoid
+from solq_model.checkpointing import Checkpointed
 from solq_model.heads import LayerHeads
 from solq_model.positions import BoxPositions
 from solq_model.queries import Queries
@@ -46,7 +47,7 @@ class DecoderLayer(nn.Module):
         return output
 
 
-class Decoder(nn.Module):
+class Decoder(Checkpointed):
     """Decoder layers in a row; with box refinement each starts from the boxes of the one before."""
 
     def __init__(
@@ -72,7 +73,7 @@ class Decoder(nn.Module):
             if self.box_positions is not None:
                 positions = self.box_positions(references)
             reference_points = _on_levels(references, memory)
-            content = layer(content, positions, reference_points, memory)
+            content = self.run(layer, content, positions, reference_points, memory)
             boxes = refine(references, box_heads.at(index)(content))
             outputs.append((content, boxes))
             if self.box_refinement:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from solq_model.attention import DeformableAttention, FeedForward
+from solq_model.checkpointing import Checkpointed
 from solq_model.records import Memory
 
 
@@ -30,7 +31,7 @@ class EncoderLayer(nn.Module):
         return output
 
 
-class Encoder(nn.Module):
+class Encoder(Checkpointed):
     """Encoder layers in a row; every token is a query whose reference is its own cell."""
 
     def __init__(self, layers: list[EncoderLayer]) -> None:
@@ -41,7 +42,7 @@ class Encoder(nn.Module):
         tokens = memory.tokens
         reference_points = cell_centres(memory)
         for layer in self.layers:
-            tokens = layer(tokens, reference_points, memory)
+            tokens = self.run(layer, tokens, reference_points, memory)
         return replace(memory, tokens=tokens)
 
 

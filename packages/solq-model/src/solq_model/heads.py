@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from solq_model.linear import Linear
+
 
 class MLP(nn.Module):
     """Linear layers with ReLU between them."""
@@ -15,7 +17,7 @@ class MLP(nn.Module):
     def __init__(self, in_dim: int, hidden_dim: int, out_dim: int, num_layers: int) -> None:
         super().__init__()
         sizes = [in_dim, *[hidden_dim] * (num_layers - 1), out_dim]
-        self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(sizes))
+        self.layers = nn.ModuleList(Linear(before, after) for before, after in pairwise(sizes))
 
     def forward(self, tokens: Float[Tensor, "*batch in_dim"]) -> Float[Tensor, "*batch out_dim"]:
         for layer in self.layers[:-1]:

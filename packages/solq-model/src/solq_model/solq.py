@@ -15,6 +15,7 @@ from solq_model import initialize
 from solq_model.attention import DeformableAttention, FeedForward
 from solq_model.backbones import ResNetBackbone, SwinBackbone
 from solq_model.categories import Categories
+from solq_model.checkpointing import Checkpointed
 from solq_model.config import ModelConfig
 from solq_model.decoder import Decoder, DecoderLayer
 from solq_model.encoder import Encoder, EncoderLayer
@@ -192,6 +193,16 @@ class SOLQ(nn.Module):
                 padding[index, : m.shape[2], : m.shape[3]] = False
             levels.append(self.neck.locate(features, padding))
         return levels, [pixels[index] for index in sorted(pixels)]
+
+    def checkpoint_activations(self, enabled: bool = True) -> SOLQ:
+        """Itself; in training it then keeps few activations, and computes the others again.
+
+        Losses and gradients are the same numbers. Parts with batch norms in training keep theirs.
+        """
+        for module in self.modules():
+            if isinstance(module, Checkpointed):
+                module.checkpointing = enabled
+        return self
 
     # Arrays, tensors and strings are iterable too: mypy cannot tell that the first fit decides.
     @overload

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
 
 from solq_model.backbones import ResNetBackbone
 
@@ -104,3 +105,58 @@ def test_the_narrow_network_has_an_eighth_of_resnet18s_parameters():
 
     with torch.device("meta"):
         assert count(backbone()) < count(backbone("resnet18")) / 8
+
+
+def with_random_norms(name="resnet18"):
+    """A network in float64 with frozen norms as training leaves them, in evaluation mode."""
+    network = backbone(name).double().eval()
+    generator = torch.Generator().manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, FrozenBatchNorm2d):
+            for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
+                tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
+    return network
+
+
+def torchvisions_features(network, images):
+    """What torchvision's own modules make of the images, norms after the convolutions."""
+    features = images
+    for part in (network.body.conv1, network.body.bn1, nn.ReLU(), network.body.maxpool):
+        features = part(features)
+    outputs = []
+    for stage in ("layer1", "layer2", "layer3", "layer4"):
+        for block in getattr(network.body, stage):
+            features = type(block).__bases__[0].forward(block, features)
+        outputs.append(features)
+    return outputs[-network.num_outputs :]
+
+
+@pytest.mark.parametrize("name", ["resnet10_w32", "resnet18", "resnet50"])
+def test_frozen_norms_within_convolutions_change_no_features_and_no_gradients(name):
+    network = with_random_norms(name)
+    images = torch.randn(2, 3, 33, 46, dtype=torch.float64)
+    results = []
+    for features in (network(images), torchvisions_features(network, images)):
+        total = sum(f.square().mean() for f in features)
+        results.append((*features, *torch.autograd.grad(total, list(network.parameters()))))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+def test_channels_last_changes_no_features():
+    network = with_random_norms()
+    images = torch.randn(2, 3, 33, 46, dtype=torch.float64)
+    expected = network(images)
+    network.to(memory_format=torch.channels_last)
+    for ours, theirs in zip(network(images), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+def test_no_norm_keeps_features_for_a_gradient():
+    """Per block of two: the inputs of its convolutions, and the weights they had."""
+    network = backbone("resnet18")
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        network.body.layer1[0](torch.randn(2, 64, 8, 12, requires_grad=True))
+    features = {tensor.data_ptr() for tensor in kept if tensor.shape == (2, 64, 8, 12)}
+    assert len(features) == 3  # the block's input, the first ReLU's result, the block's output

@@ -116,6 +116,8 @@ class TrainConfig:
     """Start from a saved model's folder, from a hub id (owner/name), or from a published file."""
     reset_head: bool = False
     """Of `initial_weights`, keep all but the class head, which begins anew: for other classes."""
+    checkpoint_activations: bool = False
+    """Compute activations again instead of keeping them: less memory, the same numbers."""
 
     def __post_init__(self) -> None:
         for name in ("evaluate_every", "log_every", "keep_checkpoints", "top_k"):

@@ -126,7 +126,7 @@ def prepare_run(config: TrainConfig, split: Split, processes: Processes = ALONE)
     if head is not None and head.whitened and config.initial_weights is None:
         assert codec is not None
         head.set_statistics(*vector_statistics(dataset, codec, _chosen(config, dataset)))
-    model.to(device)
+    model.to(device).checkpoint_activations(config.checkpoint_activations)
     sampler, loader = _loader(config, dataset, processes)
     steps_per_epoch = len(loader)
     total_steps = config.max_steps or config.optimizer.epochs * steps_per_epoch

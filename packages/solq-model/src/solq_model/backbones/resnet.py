@@ -3,19 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-import torchvision
+import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock
+from torchvision.models import resnet
 from torchvision.ops import FrozenBatchNorm2d
 
 from solq_model.backbones.deformable import deform
+from solq_model.checkpointing import Checkpointed
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 
-class ResNetBackbone(nn.Module):
+def convolve(features: Tensor, convolution: nn.Module, norm: nn.Module) -> Tensor:
+    """The normalised convolution.
+
+    A frozen norm is a factor and an offset of each channel, which the convolution can have in its
+    weights: there it takes no passes over the features, and nothing is kept for its gradient.
+    """
+    if not isinstance(norm, FrozenBatchNorm2d) or type(convolution) is not nn.Conv2d:
+        normalised: Tensor = norm(convolution(features))
+        return normalised
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    return F.conv2d(
+        features,
+        convolution.weight * scale[:, None, None, None],
+        norm.bias - norm.running_mean * scale,
+        convolution.stride,
+        convolution.padding,
+        convolution.dilation,
+        convolution.groups,
+    )
+
+
+def add_shortcut(features: Tensor, block: BasicBlock | Bottleneck, inputs: Tensor) -> Tensor:
+    """The output of a block: features and what goes past them."""
+    shortcut = inputs if block.downsample is None else convolve(inputs, *block.downsample)
+    return features.add_(shortcut).relu_()
+
+
+class BasicBlock(resnet.BasicBlock):  # type: ignore[misc]
+    """Torchvision's, by `convolve`."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        features = convolve(inputs, self.conv1, self.bn1).relu_()
+        return add_shortcut(convolve(features, self.conv2, self.bn2), self, inputs)
+
+
+class Bottleneck(resnet.Bottleneck):  # type: ignore[misc]
+    """Torchvision's, by `convolve`."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        features = convolve(inputs, self.conv1, self.bn1).relu_()
+        features = convolve(features, self.conv2, self.bn2).relu_()
+        return add_shortcut(convolve(features, self.conv3, self.bn3), self, inputs)
+
+
+# The block and how many of them each stage has.
+BLOCKS = {
+    "resnet18": (BasicBlock, [2, 2, 2, 2]),
+    "resnet34": (BasicBlock, [3, 4, 6, 3]),
+    "resnet50": (Bottleneck, [3, 4, 6, 3]),
+    "resnet101": (Bottleneck, [3, 4, 23, 3]),
+}
+
+
+class ResNetBackbone(Checkpointed):
     """A ResNet that returns the outputs of its last `num_outputs` stages."""
 
     def __init__(
@@ -32,10 +88,12 @@ class ResNetBackbone(nn.Module):
         super().__init__()
         norm_layer = FrozenBatchNorm2d if norm == "frozen" else nn.BatchNorm2d
         if name == "resnet10_w32":
-            self.body: nn.Module = _narrow_resnet10(norm_layer)
+            self.body: Any = _narrow_resnet10(norm_layer)
         else:
-            self.body = getattr(torchvision.models, name)(
-                norm_layer=norm_layer, replace_stride_with_dilation=[False, False, dilation]
+            self.body = resnet.ResNet(
+                *BLOCKS[name],
+                norm_layer=norm_layer,
+                replace_stride_with_dilation=[False, False, dilation],
             )
         if deformable:
             deform(self.body)
@@ -51,12 +109,13 @@ class ResNetBackbone(nn.Module):
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
         """Features `[batch, channels, height / stride, width / stride]`, finest first."""
         body = self.body
-        features = images
-        for part in ("conv1", "bn1", "relu", "maxpool"):
-            features = getattr(body, part)(features)
+        if images.device.type == "cpu":
+            # Channels last is how oneDNN convolves fastest; elsewhere the weights' format decides.
+            images = images.contiguous(memory_format=torch.channels_last)
+        features = body.maxpool(convolve(images, body.conv1, body.bn1).relu_())
         outputs = []
         for stage in STAGES:
-            features = getattr(body, stage)(features)
+            features = self.run(getattr(body, stage), features)
             outputs.append(features)
         return outputs[-self.num_outputs :]
 

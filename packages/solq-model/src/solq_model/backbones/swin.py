@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from torchvision.models.swin_transformer import PatchMerging
 from torchvision.ops import StochasticDepth
 
+from solq_model.checkpointing import Checkpointed
+from solq_model.linear import Linear
+
 WINDOW = 7
 SHIFT = WINDOW // 2
 PATCH = 4
@@ -127,7 +130,7 @@ class PatchEmbedding(nn.Module):
         return self.norm(self.proj(images).permute(0, 2, 3, 1))
 
 
-class SwinStage(nn.Module):
+class SwinStage(Checkpointed):
     """Blocks whose windows are shifted in turn, then the merging of 2 x 2 tokens into one."""
 
     def __init__(
@@ -144,7 +147,7 @@ class SwinStage(nn.Module):
         """The stage's output, and the input of the next."""
         regions = region_mask(tokens.shape[1], tokens.shape[2], like=tokens)
         for block in self.blocks:
-            tokens = block(tokens, regions)
+            tokens = self.run(block, tokens, regions)
         return tokens, self.downsample(tokens)
 
 
@@ -160,9 +163,9 @@ class SwinBlock(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(
             OrderedDict(
-                fc1=nn.Linear(width, MLP_RATIO * width),
+                fc1=Linear(width, MLP_RATIO * width),
                 act=nn.GELU(),
-                fc2=nn.Linear(MLP_RATIO * width, width),
+                fc2=Linear(MLP_RATIO * width, width),
             )
         )
 
@@ -199,8 +202,8 @@ class WindowAttention(nn.Module):
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
         # Not saved: it follows from the window.
         self.register_buffer("relative_position_index", position_index(), persistent=False)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.proj = Linear(width, width)
 
     def forward(
         self,
