@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from solq_model.boxes import (
+    at_least_float32,
     cxcywh_to_xyxy,
     generalized_iou,
     inverse_sigmoid,
@@ -72,3 +73,16 @@ def test_generalised_iou_pulls_boxes_together_that_do_not_overlap():
     generalized_iou(box, torch.tensor([5.0, 0, 6, 1])).backward()
     assert box.grad is not None
     assert box.grad[2] > 0, "moving the right side towards the other box must help"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        (torch.bfloat16, torch.float32),
+        (torch.float16, torch.float32),
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+    ],
+)
+def test_only_sixteen_bits_are_widened(dtype, expected):
+    assert at_least_float32(torch.ones(2, dtype=dtype)).dtype == expected

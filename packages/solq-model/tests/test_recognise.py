@@ -11,6 +11,7 @@ from solq_model.recognise import OPTIONS, RESNETS, examine
 
 PRESETS = [
     *("r50", "r101", "swin_t", "swin_s", "swin_b", "swin_l", "fast_solq"),
+    *("sqr_r50", "sqr_r101"),
     *("deformable_detr", "deformable_detr_refined", "deformable_detr_two_stage"),
     "deformable_detr_single_scale",
 ]

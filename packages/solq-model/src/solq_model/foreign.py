@@ -21,17 +21,26 @@ BACKBONE = "a network can start from it with backbone_weights"
 
 PUBLISHED = Family(
     "a published SOLQ or Deformable DETR checkpoint",
-    (r"transformer\.level_embed", r"class_embed\.0\.", r"bbox_embed\.0\.", r"backbone\.0\.body\."),
+    # detr: the detector within the baseline D-DETR + SQR.
+    tuple(
+        rf"(detr\.)?{name}"
+        for name in (
+            r"transformer\.level_embed",
+            r"class_embed\.0\.",
+            r"bbox_embed\.0\.",
+            r"backbone\.0\.body\.",
+        )
+    ),
     "convert it with `solq convert`",
 )
 # The first that fits counts: what is more special stands first.
 FAMILIES = (
     Family("a saved SOLQ model's weights", (r"neck\.projections\.", r"class_heads\."), GIVE_FOLDER),
+    Family("a DINO checkpoint", (r"transformer\.level_embed", r"(label_enc|dn_enc|tgt_embed)\.")),
+    PUBLISHED,
     Family(
         "a DETR for segmentation checkpoint", (r"(detr\.|mask_head\.lay1)", r"bbox_attention\.")
     ),
-    Family("a DINO checkpoint", (r"transformer\.level_embed", r"(label_enc|dn_enc|tgt_embed)\.")),
-    PUBLISHED,
     Family(
         "a DETR checkpoint",
         (

@@ -76,7 +76,7 @@ FROM_SHAPES: dict[str, Callable[[Shapes], Any]] = {
     "backbone": lambda s: _backbone(s),
     "backbone_norm": lambda s: "batch" if f"{BODY}bn1.num_batches_tracked" in s.state else "frozen",
     "deformable_convolutions": lambda s: any(".conv2_offset." in name for name in s.state),
-    "mask_head": lambda s: "vector" if s.has("vector_embed.") else "none",
+    "mask_head": lambda s: _mask_head(s),
     "num_classes": lambda s: s.size("class_embed.0.weight", 0),
     "hidden_dim": lambda s: s.size("transformer.level_embed", 1),
     "num_feature_levels": lambda s: s.size("transformer.level_embed", 0),
@@ -131,7 +131,9 @@ def examine(
     if family_of(state) != PUBLISHED:
         msg = f"expected published SOLQ or Deformable DETR weights, found {describe_names(state)}"
         raise ValueError(msg)
-    options, changes, shapes = options or {}, changes or {}, Shapes(state)
+    # Spatial masks are put around a detector, whose names then have a prefix.
+    inner = {name.removeprefix("detr."): tensor for name, tensor in state.items()}
+    options, changes, shapes = options or {}, changes or {}, Shapes(inner)
     told = {name: read(shapes) for name, read in FROM_SHAPES.items()}
     if told["mask_head"] == "vector":
         told |= {name: read(shapes) for name, read in FROM_VECTOR_HEAD.items()}
@@ -154,12 +156,18 @@ def examine(
     )
 
 
+def _mask_head(shapes: Shapes) -> str:
+    if shapes.has("vector_embed."):
+        return "vector"
+    return "spatial" if shapes.has("seg_input_proj.") else "none"
+
+
 def _untold(told: Mapping[str, Any]) -> dict[str, str | None]:
     """Fields that shapes do not tell of this network, and the published options that do."""
     needless = set()
     if told["backbone"].startswith("swin"):
         needless.add("dilation")
-    if told["mask_head"] == "none":
+    if told["mask_head"] != "vector":
         needless |= {"mask_size", "first_mask_layer"}
     needless |= told.keys()
     return {ours: theirs for ours, theirs in OPTIONS.items() if ours not in needless}
