@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from solq_model.dropout import Dropout
 from solq_model.linear import Linear
 from solq_model.records import Memory
 from solq_ops import ms_deform_attn_fused
@@ -90,7 +91,7 @@ class FeedForward(nn.Module):
         self.norm = nn.LayerNorm(hidden_dim)
         # In place where that is possible: the gradient of ReLU follows from its result.
         self.activation = torch.relu_ if activation == "relu" else getattr(F, activation)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Float[Tensor, "batch tokens hidden"]) -> Tensor:
         # On other devices, and in compiled graphs, a few large operations are the fastest.

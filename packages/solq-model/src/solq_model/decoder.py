@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from solq_model.attention import DeformableAttention, FeedForward
 from solq_model.boxes import inverse_sigmoid
 from solq_model.checkpointing import Checkpointed
+from solq_model.dropout import Dropout
 from solq_model.heads import LayerHeads
 from solq_model.positions import BoxPositions
 from solq_model.queries import Queries
@@ -32,7 +33,7 @@ class DecoderLayer(nn.Module):
         self.cross_attention = cross_attention
         self.cross_norm = nn.LayerNorm(hidden_dim)
         self.feedforward = feedforward
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, queries: Tensor, positions: Tensor, reference_points: Tensor, memory: Memory

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from solq_model.attention import DeformableAttention, FeedForward
 from solq_model.checkpointing import Checkpointed
+from solq_model.dropout import Dropout
 from solq_model.records import Memory
 
 
@@ -23,7 +24,7 @@ class EncoderLayer(nn.Module):
         self.attention = attention
         self.norm = nn.LayerNorm(attention.output_projection.out_features)
         self.feedforward = feedforward
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Tensor, reference_points: Tensor, memory: Memory) -> Tensor:
         attended = self.attention(tokens + memory.positions, reference_points, memory, tokens)

@@ -22,7 +22,7 @@ def exported(request, build_small_model, tmp_path_factory):
     Between them are every query source of two stages, both kinds of positions and references.
     """
     if request.param == "grid_sample":
-        model = build_small_model(position_embedding="learned", decoder_layers=2)
+        model = build_small_model(position_embedding="learned")
         module = InferenceModule(model, top_k=5, sampling="grid_sample")
     else:
         model = build_small_model(two_stage=True, query_selection="mixed", whitened_vectors=True)

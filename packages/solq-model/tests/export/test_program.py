@@ -72,13 +72,13 @@ def test_the_file_holds_no_path_of_the_machine_that_wrote_it(exported):
     assert b"site-packages" not in path.read_bytes()
 
 
+@pytest.mark.parametrize("exported", ["gather"], indirect=True)
 def test_learned_positions_bound_the_size(exported):
-    module, path = exported
+    _, path = exported
     ranges = torch.export.load(path).range_constraints.values()
     bounds = [int(r.upper) for r in ranges if r.upper < 10**6]
     # 50 cells of 16 pixels, the finest of two levels
-    is_bounded = module.model.config.position_embedding == "learned"
-    assert bounds == ([800, 800] if is_bounded else [])
+    assert bounds == [800, 800]
 
 
 def test_another_ending_is_refused(build_small_model, tmp_path):

@@ -21,7 +21,7 @@ def export_program(module: InferenceModule) -> ExportedProgram:
     """
     backbone = module.model.config.backbone
     if backbone.startswith("swin"):
-        # The sizes of its windows nest remainders; torch takes minutes to hours to compare them.
+        # The sizes of its windows nest remainders; docs/decisions/0009-export.md.
         msg = f"model must have a ResNet backbone to be exported, got {backbone}"
         raise ValueError(msg)
     # Traced with numbers that tell the axes apart; none of them stays in the graph.
