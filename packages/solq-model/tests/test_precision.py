@@ -82,7 +82,7 @@ def assert_same_objects(found, expected, dtype: torch.dtype) -> None:
     overlap = (ours & theirs).flatten(1).sum(1) / (ours | theirs).flatten(1).sum(1)
     assert overlap.mean() >= 1 - LOST[dtype]
     assert (found.scores[order] - expected.scores[wanted]).abs().max() <= 0.02
-    assert (found.boxes[order] - expected.boxes[wanted]).abs().max() <= 1  # pixel
+    assert (found.boxes[order] - expected.boxes[wanted]).abs().max() <= 1.5  # pixels
 
 
 def test_the_network_has_learned_its_picture(learned):

@@ -169,7 +169,11 @@ class Result:
             with atomic_file(path) as temporary:
                 temporary.write_text(json.dumps(self._coco_file()) + "\n", encoding="utf-8")
             return
-        picture_format(path)  # before the drawing, which takes longer
+        try:
+            picture_format(path)  # before the drawing, which takes longer
+        except ValueError as error:
+            msg = f"{error}, or .json"
+            raise ValueError(msg) from None
         save_picture(self.plot(), path)
 
     def _coco_file(self) -> dict[str, Any]:
