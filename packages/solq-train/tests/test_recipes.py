@@ -17,6 +17,8 @@ from solq_train.recipes import (
     r101_coco,
     solq_pca_coco,
     sqr_r50_coco,
+    swin_l_1536_coco,
+    swin_l_coco,
     tiny_cpu,
 )
 from solq_train.run import train_transform
@@ -35,6 +37,18 @@ def test_the_published_recipe_keeps_every_published_value():
 def test_r101_differs_from_r50_in_its_backbone_only():
     expected = replace(r50_coco(), model=replace(r50_coco().model, backbone="resnet101"))
     assert r101_coco() == expected
+
+
+def test_swin_l_differs_from_r50_in_network_image_sizes_and_pretrained_weights_only():
+    for recipe, longest in ((swin_l_coco(), 1333), (swin_l_1536_coco(), 1536)):
+        short_sides = (416, 448, 480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
+        short_sides += (832, 864, 896, 928, 960, 992, 1024, 1056, 1088)
+        data = replace(
+            r50_coco().data, short_sides=short_sides, eval_short_side=1088, max_size=longest
+        )
+        model = replace(presets.swin_l(), image_max_size=longest)
+        expected = replace(r50_coco(), data=data, model=model, backbone_weights=None)
+        assert recipe == expected
 
 
 def test_the_baseline_differs_from_the_published_recipe_in_its_network_alone():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from solq_model import presets
+from solq_model import ModelConfig, presets
 from solq_train.config import DataConfig, OptimizerConfig, TrainConfig
 from solq_train.criterion import LossConfig
 
@@ -22,6 +22,30 @@ def r50_coco() -> TrainConfig:
 def r101_coco() -> TrainConfig:
     """SOLQ R101 on COCO as published."""
     return replace(r50_coco(), model=presets.r101())
+
+
+def swin_l_coco() -> TrainConfig:
+    """SOLQ Swin-L on COCO as published: training scales 416 to 1088 (datasets/coco.py).
+
+    Torchvision has no weights for it; `backbone_weights` names a file that its authors published.
+    """
+    return _on_large_images(presets.swin_l())
+
+
+def swin_l_1536_coco() -> TrainConfig:
+    """SOLQ Swin-L on COCO with images of up to 1536 pixels, as published."""
+    return _on_large_images(presets.swin_l_1536())
+
+
+def _on_large_images(model: ModelConfig) -> TrainConfig:
+    recipe = r50_coco()
+    data = replace(
+        recipe.data,
+        short_sides=tuple(range(416, 1089, 32)),
+        eval_short_side=model.image_short_side,
+        max_size=model.image_max_size,
+    )
+    return replace(recipe, model=model, data=data, backbone_weights=None)
 
 
 def sqr_r50_coco() -> TrainConfig:
@@ -123,6 +147,8 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
         overfit_8,
         r50_coco,
         r101_coco,
+        swin_l_coco,
+        swin_l_1536_coco,
         sqr_r50_coco,
         fast_solq_coco,
         solq_pca_coco,

@@ -32,6 +32,8 @@ RecipeName = Literal[
     "overfit_8",
     "r50_coco",
     "r101_coco",
+    "swin_l_coco",
+    "swin_l_1536_coco",
     "sqr_r50_coco",
     "fast_solq_coco",
     "solq_pca_coco",
