@@ -2,7 +2,7 @@
 
 import pytest
 
-from solq_model.official import official_names
+from solq_model.published.names import official_names
 from solq_train.criterion import Criterion, LossConfig, encode_targets
 
 RELATIVE_TOLERANCE = 1e-4

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from solq_maskcodec import DCTMaskCodec
-from solq_model.official import official_names
+from solq_model.published.names import official_names
 from solq_train.config import OptimizerConfig
 from solq_train.criterion import Criterion, LossConfig, encode_targets
 from solq_train.optim import build_optimizer, parameter_groups

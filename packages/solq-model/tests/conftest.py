@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from solq_model import SOLQ, ModelConfig, Predictions, build_model
 from solq_model.neck import flatten_levels
-from solq_model.official import official_constants, official_names
 from solq_model.positions import SinePositions
+from solq_model.published.names import official_constants, official_names
 from solq_model.records import FeatureMap, Memory
 
 # On tensors this small, waking a second thread costs more than all it could save.

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from solq_model import SOLQ, build_model, load_official_state_dict, presets
-from solq_model.official import official_constants, official_names
+from solq_model.published.names import official_constants, official_names
 
 SEEDS = pytest.mark.parametrize("seed", range(12))
 

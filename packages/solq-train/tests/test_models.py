@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from solq_model import SOLQ, Categories, ModelConfig, build_model
-from solq_model.official import official_names
+from solq_model.published.names import official_names
 from solq_train.data import find_split
 from solq_train.models import load_initial_weights, open_model
 

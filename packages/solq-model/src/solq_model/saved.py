@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 from solq_model.atomic import atomic_directory, previous_of
 from solq_model.categories import Categories
 from solq_model.config import ModelConfig
-from solq_model.foreign import describe_names
 from solq_model.mask_codec import PCAMaskCodec
 from solq_model.preprocess import Preprocessing
+from solq_model.published.foreign import describe_names
 from solq_model.solq import SOLQ, build_model
 from solq_model.weights import advice_on, check_finite, is_class_head, shape_of
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from solq_model import SOLQ, build_model
-from solq_model.official import official_names
+from solq_model.published.names import official_names
 from solq_train.data import find_split
 
 

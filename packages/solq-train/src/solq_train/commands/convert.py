@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from solq_model import SOLQ, Categories, Conversion, convert_official
-from solq_model.convert import REPORT
+from solq_model.published.convert import REPORT
 from solq_train.commands.output import as_table, results_folder
 from solq_train.models import named_by
 from solq_train.progress import Show, show_count

@@ -7,7 +7,7 @@ import torch
 
 from solq_maskcodec import PCAMaskCodec
 from solq_model import build_model, load_official_state_dict, recognise
-from solq_model.official import official_constants, official_names
+from solq_model.published.names import official_constants, official_names
 
 REFINED = {}
 SHARED_HEADS = {"box_refinement": False}

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from solq_model import ModelConfig, build_model, load_official_state_dict, presets, recognise
-from solq_model.official import official_names
-from solq_model.recognise import OPTIONS, RESNETS, examine
+from solq_model.published.names import official_names
+from solq_model.published.recognition import OPTIONS, RESNETS, examine
 
 PRESETS = [
     *("r50", "r101", "swin_t", "swin_s", "swin_b", "swin_l", "fast_solq"),

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from solq_model.config import ModelConfig
-from solq_model.foreign import describe_names
 from solq_model.mask_codec import PCAMaskCodec
+from solq_model.published.foreign import describe_names
 from solq_model.solq import SOLQ
 from solq_model.weights import advice_on, check_finite, is_class_head, shape_of
 

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from solq_maskcodec import PCAMaskCodec
 from solq_model import SOLQ, Categories, convert_official, load_official
-from solq_model.convert import REPORT
-from solq_model.recognise import OPTIONS
+from solq_model.published.convert import REPORT
+from solq_model.published.recognition import OPTIONS
 
 
 @pytest.fixture
@@ -213,7 +213,7 @@ def test_a_model_that_comes_back_otherwise_is_not_published(
 ):
     path = write(make_model())
     other = make_model(seed=1)
-    monkeypatch.setattr("solq_model.convert.load_model", lambda _: other)
+    monkeypatch.setattr("solq_model.published.convert.load_model", lambda _: other)
     with pytest.raises(RuntimeError, match="predicts otherwise than the one that was written"):
         convert_official(path, tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["official.pth"]

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from solq_model.foreign import describe_class
+from solq_model.published.foreign import describe_class
 
 # Where files of this kind hold the weights; the first that is there counts.
 WEIGHT_KEYS = ("model", "state_dict", "model_state_dict")

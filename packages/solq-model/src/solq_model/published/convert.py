@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from solq_model.categories import Categories
-from solq_model.official import Mapped, load_official_state_dict
-from solq_model.official_file import read_official_checkpoint
-from solq_model.recognise import Recognition, examine
+from solq_model.published.file import read_official_checkpoint
+from solq_model.published.names import Mapped, load_official_state_dict
+from solq_model.published.recognition import Recognition, examine
 from solq_model.records import Predictions
 from solq_model.saved import load_model, model_folder, write_model
 from solq_model.solq import SOLQ, build_model

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from solq_model import build_model, recognise
-from solq_model.foreign import describe_class, describe_names
+from solq_model.published.foreign import describe_class, describe_names
 
 DETR = (
     "transformer.encoder.layers.0.self_attn.in_proj_weight",

@@ -14,7 +14,7 @@ from torch import Tensor
 from solq_model import presets
 from solq_model.backbones.swin import SIZES
 from solq_model.config import ModelConfig
-from solq_model.foreign import PUBLISHED, describe_names, family_of
+from solq_model.published.foreign import PUBLISHED, describe_names, family_of
 
 BODY = "backbone.0.body."
 ENCODER, DECODER = "transformer.encoder.layers.", "transformer.decoder.layers."
