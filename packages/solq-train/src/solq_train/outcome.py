@@ -32,7 +32,7 @@ from solq_train.data import (
     load_image,
     read_coco,
 )
-from solq_train.data.dataset import clipped_boxes
+from solq_train.data.drawing import Legend, draw_ground_truth
 from solq_train.engine import BEST, METRICS, TrainingResult
 from solq_train.metrics import CocoMetrics, ceiling_numbers, codec_ceiling
 from solq_train.provenance import file_sha256, git_state, versions
@@ -142,12 +142,12 @@ def _pictures(
     with_objects = [image for image in images if any(not a.is_crowd for a in image.annotations)]
     coverage = {image.id: _coverage(image, by_image[image.id], has_masks) for image in with_objects}
     worst = sorted(with_objects, key=lambda image: coverage[image.id])[:NUM_PICTURES]
-    names = {category["id"]: str(category["name"]) for category in coco.categories}
+    legend = Legend.of(coco)
     iou = f"mean {'mask' if has_masks else 'box'} IoU"
 
     def draw(chosen: list[CocoImage]) -> list[ExamplePicture]:
         return [
-            _example(image, folder, by_image[image.id], names, f"{iou} {coverage[image.id]:.2f}")
+            _example(image, folder, by_image[image.id], legend, f"{iou} {coverage[image.id]:.2f}")
             for image in chosen
         ]
 
@@ -191,24 +191,16 @@ def _example(
     image: CocoImage,
     folder: Path,
     detections: Sequence[dict[str, Any]],
-    names: dict[int, str],
+    legend: Legend,
     coverage: str,
 ) -> ExamplePicture:
     picture = load_image(folder, image)
-    order = {category_id: index for index, category_id in enumerate(sorted(names))}
     objects = [annotation for annotation in image.annotations if not annotation.is_crowd]
-    size = (image.height, image.width)
-    truth = draw_instances(
-        picture,
-        _stack([torch.from_numpy(annotation_mask(a, size)) for a in objects], size),
-        clipped_boxes(objects, size),
-        [names[a.category_id] for a in objects],
-        colors=[order[a.category_id] for a in objects],
-    )
+    truth = draw_ground_truth(picture, image, legend, only={item.id for item in objects})
     return ExamplePicture(
         title=image.file_name,
         ground_truth=truth,
-        prediction=_draw_detections(picture, detections, names, order),
+        prediction=_draw_detections(picture, detections, legend),
         caption=f"{len(objects)} objects, {len(detections)} found with a score of at least "
         f"{DRAWN_SCORE}; {coverage}",
     )
@@ -217,8 +209,7 @@ def _example(
 def _draw_detections(
     picture: Image.Image,
     detections: Sequence[dict[str, Any]],
-    names: dict[int, str],
-    order: dict[int, int],
+    legend: Legend,
 ) -> Image.Image:
     size = (picture.height, picture.width)
     rles = [d["segmentation"] for d in detections if "segmentation" in d]
@@ -226,8 +217,8 @@ def _draw_detections(
     drawn = None if len(rles) < len(detections) else _stack(masks, size)
     boxes = torch.tensor([d["bbox"] for d in detections], dtype=torch.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
-    labels = [f"{names[d['category_id']]} {d['score']:.2f}" for d in detections]
-    colors = [order[d["category_id"]] for d in detections]
+    labels = [f"{legend.names[d['category_id']]} {d['score']:.2f}" for d in detections]
+    colors = [legend.colors[d["category_id"]] for d in detections]
     return draw_instances(picture, drawn, boxes, labels, colors=colors)
 
 

@@ -1,8 +1,11 @@
-"""`solq data`: make the embedded data set, check any."""
+"""`solq data`: make the embedded data set; convert, check, split and look at any."""
 
 from __future__ import annotations
 
 import json
+import shutil
+
+from PIL import Image
 
 
 def make(solq, folder, *arguments: object):
@@ -55,3 +58,88 @@ def test_a_check_needs_a_folder_or_a_file_with_images(solq, shapes):
         ran = solq("data", "check", *arguments)
         assert ran.code == 2
         assert "give either a data set folder, or --annotations and --images" in ran.errors
+
+
+def test_a_check_can_write_a_page_and_tells_the_ceiling(solq, shapes, tmp_path):
+    page = tmp_path / "new" / "check.html"
+    ran = solq("data", "check", shapes, "--output", page, "--coefficients", 64)
+    assert ran.code == 0
+    assert "what 64 coefficients keep of the masks" in ran.output
+    assert f"see {page}" in ran.output
+    assert "instances_train.json" in page.read_text()
+
+
+def test_a_check_can_read_the_annotation_files_alone(solq, copied_set):
+    shutil.rmtree(copied_set.images)
+    copied_set.images.mkdir()
+    arguments = ("data", "check", copied_set.folder, "--ceiling-objects", 0)
+    assert solq(*arguments, "--no-read-images").code == 0
+    assert solq(*arguments).code == 2
+
+
+def test_a_picture_in_both_splits_is_told(solq, copied_set):
+    shutil.copy(copied_set.images / "000001.png", copied_set.folder / "val" / "000001.png")
+    ran = solq("data", "check", copied_set.folder)
+    assert "warning: same picture in two splits: 1 (training learns what evaluation asks)" in (
+        ran.output
+    )
+
+
+def test_views_are_a_picture_each_or_one_sheet(solq, shapes, tmp_path):
+    ran = solq("data", "view", shapes, "--image", 1, 3, "--output", tmp_path / "pictures")
+    assert ran.code == 0
+    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"1.png", "3.png"}
+    assert "2 of 8 images" in ran.output
+    sheet = tmp_path / "sheet.jpg"
+    assert solq("data", "view", shapes, "--split", "val", "--output", sheet).code == 0
+    with Image.open(sheet) as picture:
+        assert picture.format == "JPEG"
+
+
+def test_views_of_unknown_images_or_into_full_folders_are_refused(solq, shapes, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    ran = solq("data", "view", shapes, "--image", 99, "--output", tmp_path / "new")
+    assert ran.code == 2
+    assert "image must be ids of" in ran.errors
+    ran = solq("data", "view", shapes, "--output", tmp_path)
+    assert ran.code == 2
+    assert "expected a new or empty folder" in ran.errors
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_set_is_divided_the_same_way_again(solq, shapes, tmp_path):
+    for name in ("one", "two"):
+        ran = solq("data", "split", shapes, "--val", 0.3, "--output", tmp_path / name)
+        assert ran.code == 0
+        assert "images to train on" in ran.output
+    one, two = ((tmp_path / name / "annotations/instances_val.json") for name in ("one", "two"))
+    assert one.read_text() == two.read_text()
+    assert solq("data", "check", tmp_path / "one").code == 0
+
+
+def test_a_folder_of_yolo_becomes_a_data_set(solq, tmp_path):
+    source, output = tmp_path / "yolo", tmp_path / "set"
+    for folder in ("images", "labels"):
+        (source / folder).mkdir(parents=True)
+    (source / "classes.txt").write_text("leaf\n")
+    for name in ("a", "b", "c"):
+        Image.new("RGB", (60, 40), "green").save(source / "images" / f"{name}.png")
+        (source / "labels" / f"{name}.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.9\n0 1 1 1 1\n")
+    ran = solq("data", "convert", source, output, "--from", "yolo", "--val", 0.4)
+    assert ran.code == 0
+    assert "left out: YOLO box without a polygon" in ran.output
+    assert "read as yolo" in ran.output
+    assert solq("data", "check", output, "--no-read-images").code == 0
+
+
+def test_a_wrong_label_is_refused_with_file_and_line(solq, tmp_path):
+    source = tmp_path / "yolo"
+    for folder in ("images", "labels"):
+        (source / folder).mkdir(parents=True)
+    (source / "classes.txt").write_text("leaf\n")
+    Image.new("RGB", (60, 40)).save(source / "images" / "a.png")
+    (source / "labels" / "a.txt").write_text("\n0 0.1 0.1 0.5 x 0.5 0.9\n")
+    ran = solq("data", "convert", source, tmp_path / "set")
+    assert ran.code == 2
+    assert f"{source / 'labels' / 'a.txt'} line 2: must hold numbers, got 'x'" in ran.errors
+    assert not (tmp_path / "set").exists()

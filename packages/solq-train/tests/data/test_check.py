@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from solq_train.data.check import check_coco
+from solq_train.data.check import check_coco, check_splits
 from solq_train.data.defects import DefectKind
+from solq_train.data.layout import Split
 from solq_train.data.report import DataReport
 
 NOTES_OF_SMALL_SET = {DefectKind.CROWD: 1, DefectKind.NO_ANNOTATIONS: 1}
@@ -26,7 +29,8 @@ def counts(report: DataReport) -> dict[DefectKind, int]:
 
 
 def examples(report: DataReport, kind: DefectKind) -> list[str]:
-    return next(found.examples for found in report.defects if found.kind is kind)
+    found = next(found for found in report.defects if found.kind is kind)
+    return [example.message for example in found.examples]
 
 
 def set_annotation(**changes: Any) -> Callable[[Any], None]:
@@ -44,6 +48,34 @@ def truncate(small_set: Any) -> None:
 
 def add_category(small_set: Any) -> None:
     small_set.document["categories"].append({"id": 9, "name": "unused"})
+
+
+def double_annotation(small_set: Any) -> None:
+    again = {**small_set.document["annotations"][0], "id": 99}
+    again["segmentation"] = [[2, 3, 12, 3, 12, 11, 7, 11, 2, 11]]
+    small_set.document["annotations"].append(again)
+
+
+def copy_image(small_set: Any) -> None:
+    shutil.copy(small_set.images / "a.png", small_set.images / "b.png")
+
+
+def add_file(small_set: Any) -> None:
+    shutil.copy(small_set.images / "a.png", small_set.images / "new.png")
+
+
+def link_outside(small_set: Any) -> None:
+    (small_set.images / "b.png").rename(small_set.folder / "secret.png")
+    (small_set.images / "b.png").symlink_to(small_set.folder / "secret.png")
+
+
+def crowd_of_polygons(small_set: Any) -> None:
+    polygon = [[5, 20, 30, 20, 30, 28, 5, 28]]
+    small_set.document["annotations"][2]["segmentation"] = polygon
+
+
+def name_twice(small_set: Any) -> None:
+    small_set.document["categories"][0]["name"] = "square"
 
 
 def duplicate(section: str) -> Callable[[Any], None]:
@@ -91,6 +123,29 @@ SPOILS: list[tuple[DefectKind, Callable[[Any], Any], str]] = [
     (DefectKind.BOX_OUTSIDE, set_annotation(bbox=[-90, 5, 8, 4]), "got [-90.0, 5.0, 8.0, 4.0]"),
     (DefectKind.EMPTY_MASK, set_annotation(segmentation=RUNS), "at least one pixel"),
     (DefectKind.UNUSED_CATEGORY, add_category, "category id 9 ('unused')"),
+    (DefectKind.OUTSIDE_FOLDER, link_outside, "must lie inside the image folder, got 'b.png'"),
+    (
+        DefectKind.FLAT_POLYGON,
+        set_annotation(segmentation=[[2, 3, 12, 3, 12, 11, 2, 11], [2, 3, 4, 5, 6, 7]]),
+        "annotation id 1: 'segmentation' must have polygons with an area",
+    ),
+    (
+        DefectKind.MASK_OUTSIDE,
+        set_annotation(segmentation=[[31, 3, 47, 3, 47, 8, 31, 8]], bbox=[31, 3, 9, 5], area=80),
+        "stay inside the 40 x 30 pixels, got x 31.0 to 47.0 and y 3.0 to 8.0",
+    ),
+    (
+        DefectKind.BOX_MISMATCH,
+        set_annotation(bbox=[12, 3, 10, 8]),
+        "must be that of the mask, [2.0, 3.0, 10.0, 8.0], got [12.0, 3.0, 10.0, 8.0]",
+    ),
+    (DefectKind.AREA_MISMATCH, set_annotation(area=800), "about 80 as in the mask, got 800"),
+    (DefectKind.NEAR_DUPLICATE, double_annotation, "annotation id 99: must be another object"),
+    (DefectKind.DUPLICATE_FILE, set_image(file_name="./a.png"), "image id 11 ('a.png') has it"),
+    (DefectKind.DUPLICATE_IMAGE, copy_image, "another picture than image id 11 ('a.png')"),
+    (DefectKind.EXTRA_IMAGE, add_file, "new.png: must have a record"),
+    (DefectKind.CROWD_POLYGON, crowd_of_polygons, "annotation id 3: in image id 11"),
+    (DefectKind.DUPLICATE_NAME, name_twice, "category 'square': 'name' must be its own"),
 ]
 
 
@@ -109,7 +164,8 @@ def test_each_kind_of_defect_is_found_and_named(
     assert counts(report)[kind] == 1
     assert words in examples(report, kind)[0]
     assert report.has_errors == (kind.severity == "error")
-    others = counts(report).keys() - {kind, *NOTES_OF_SMALL_SET, DefectKind.UNUSED_CATEGORY}
+    expected = {kind, *NOTES_OF_SMALL_SET, DefectKind.UNUSED_CATEGORY, DefectKind.EXTRA_IMAGE}
+    others = counts(report).keys() - expected
     assert not others
 
 
@@ -153,22 +209,24 @@ def test_all_defects_are_found_at_once(small_set: Any) -> None:
         DefectKind.ZERO_AREA_BOX: 1,
         DefectKind.NO_ANNOTATIONS: 1,
         DefectKind.UNUSED_CATEGORY: 1,
+        DefectKind.EXTRA_IMAGE: 1,
     }
 
 
-def test_defects_are_counted_and_only_the_first_are_shown(small_set: Any) -> None:
+def test_defects_are_counted_and_only_the_first_are_kept(small_set: Any) -> None:
     first = small_set.document["annotations"][0]
     small_set.document["annotations"] = [
-        {**first, "id": number, "bbox": [5, 5, 0, 4]} for number in range(10)
+        {**first, "id": number, "bbox": [5, 5, 0, 4]} for number in range(20)
     ]
     report = check(small_set)
-    assert counts(report)[DefectKind.ZERO_AREA_BOX] == 10
+    assert counts(report)[DefectKind.ZERO_AREA_BOX] == 20
     shown = examples(report, DefectKind.ZERO_AREA_BOX)
-    assert [text.split(":")[0] for text in shown] == [f"annotation id {n}" for n in range(3)]
+    assert [text.split(":")[0] for text in shown] == [f"annotation id {n}" for n in range(12)]
 
 
 def test_a_part_of_a_pixel_outside_is_no_defect(small_set: Any) -> None:
-    set_annotation(bbox=[31.5, 22.2, 9, 8.3])(small_set)
+    corner = [[31.5, 22.2, 40.5, 22.2, 40.5, 30.5, 31.5, 30.5]]
+    set_annotation(bbox=[31.5, 22.2, 9, 8.3], segmentation=corner)(small_set)
     assert counts(check(small_set)) == NOTES_OF_SMALL_SET
 
 
@@ -214,6 +272,59 @@ def test_real_sets_have_no_defects(
     assert all(found.kind.severity == "note" for found in report.defects), report.to_text()
     assert report.summary is not None
     assert report.summary.num_images == num_images
+
+
+def test_a_picture_in_both_splits_is_found(small_set: Any) -> None:
+    split = Split(annotations=small_set.save(), images=small_set.images)
+    other = small_set.folder / "other"
+    other.mkdir()
+    shutil.copy(small_set.images / "a.png", other / "a.png")
+    shutil.copy(small_set.images / "b.png", other / "b.png")
+    first, second = check_splits([split, Split(annotations=split.annotations, images=other)])
+    assert DefectKind.LEAKED_IMAGE not in counts(first)
+    assert counts(second)[DefectKind.LEAKED_IMAGE] == 2
+    words = "image id 11 ('a.png'): must be another picture than image id 11 ('a.png') of inst"
+    assert examples(second, DefectKind.LEAKED_IMAGE)[0].startswith(words)
+
+
+def test_images_of_the_other_split_in_one_folder_are_not_extra(small_set: Any) -> None:
+    document = dict(small_set.document)
+    one, two = small_set.folder / "one.json", small_set.folder / "two.json"
+    one.write_text(json.dumps({**document, "images": document["images"][:1]}))
+    two.write_text(json.dumps({**document, "images": document["images"][1:], "annotations": []}))
+    splits = [Split(annotations=file, images=small_set.images) for file in (one, two)]
+    assert all(DefectKind.EXTRA_IMAGE not in counts(report) for report in check_splits(splits))
+
+
+def test_the_annotation_file_alone_can_be_checked(small_set: Any) -> None:
+    set_annotation(area=800)(small_set)
+    gone = Split(annotations=small_set.save(), images=small_set.folder / "gone")
+    (report,) = check_splits([gone], read_images=False)
+    assert counts(report) == {**NOTES_OF_SMALL_SET, DefectKind.AREA_MISMATCH: 1}
+
+
+def test_broken_run_lengths_are_found_without_images(small_set: Any) -> None:
+    set_annotation(segmentation={"size": [30, 40], "counts": "05"})(small_set)
+    gone = Split(annotations=small_set.save(), images=small_set.folder / "gone")
+    (report,) = check_splits([gone], read_images=False, quality_objects=10)
+    assert counts(report)[DefectKind.RLE_CORRUPT] == 1
+    assert report.quality is not None
+    assert report.quality.sizes.all.num_objects == 1
+
+
+def test_the_ceiling_is_measured_on_a_sample_of_the_objects(shared_data: Path) -> None:
+    annotations = shared_data / "coco_mini_cc/annotations/instances_val2017.json"
+    split = Split(annotations=annotations, images=shared_data)
+    few, many = (
+        check_splits([split], read_images=False, num_coefficients=n, quality_objects=100)[0].quality
+        for n in (16, 256)
+    )
+    assert few is not None
+    assert many is not None
+    assert 20 <= many.sizes.all.num_objects <= 200
+    assert few.sizes.all.iou < 0.9 < many.sizes.all.iou
+    assert many.table()[0][0] == "objects"
+    assert [row[0] for row in many.table()[1:]] == ["all", "small", "medium", "large"]
 
 
 def test_grey_images_are_no_defect(small_set: Any) -> None:

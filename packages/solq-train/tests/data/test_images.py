@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from PIL import Image
 
 from solq_train.data.coco import CocoImage
 from solq_train.data.defects import DataError, DefectKind
-from solq_train.data.images import load_image, try_load_image
+from solq_train.data.images import load_image, path_fault, try_load_image
 
 
 def record(name: str, width: int = 8, height: int = 5) -> CocoImage:
@@ -83,3 +85,33 @@ def test_exchanged_sides_are_explained(tmp_path: Path) -> None:
     assert fault is not None
     assert fault[0] is DefectKind.IMAGE_SIZE
     assert "EXIF" in fault[1]
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "sub/../../secret.png", "C:\\secret.png"])
+def test_names_that_lead_out_of_the_folder_are_not_opened(small_set: Any, name: str) -> None:
+    shutil.copy(small_set.images / "a.png", small_set.folder / "secret.png")
+    with pytest.raises(DataError, match="must lie inside the image folder"):
+        load_image(small_set.images, record(name, width=40, height=30))
+
+
+def test_links_may_lead_inside_the_folder_but_not_out_of_it(small_set: Any) -> None:
+    outside = small_set.folder / "outside"
+    outside.mkdir()
+    shutil.copy(small_set.images / "a.png", outside / "a.png")
+    (small_set.images / "inner.png").symlink_to("a.png")
+    (small_set.images / "outer.png").symlink_to(outside / "a.png")
+    (small_set.images / "below").symlink_to(outside)
+    for name, expected in (
+        ("inner.png", None),
+        ("outer.png", DefectKind.OUTSIDE_FOLDER),
+        ("below/a.png", DefectKind.OUTSIDE_FOLDER),
+        ("none.png", DefectKind.IMAGE_MISSING),
+    ):
+        fault = path_fault(small_set.images, name)
+        assert (None if fault is None else fault[0]) is expected
+
+
+def test_the_image_folder_itself_may_be_a_link(small_set: Any) -> None:
+    link = small_set.folder / "link"
+    link.symlink_to(small_set.images)
+    assert path_fault(link, "a.png") is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from solq_train.data.defects import DefectKind
+from solq_train.data.defects import Defect, DefectKind
 from solq_train.data.report import CategoryCount, DataReport, DataSummary, DefectCount
 
 SUMMARY = DataSummary(
@@ -17,8 +17,16 @@ SUMMARY = DataSummary(
     num_large=2,
     categories=(CategoryCount(id=7, name="star", num_instances=9),),
 )
-MISSING = DefectCount(kind=DefectKind.IMAGE_MISSING, count=5, examples=["image id 1", "image id 2"])
-CROWD = DefectCount(kind=DefectKind.CROWD, count=1, examples=["annotation id 4"])
+
+
+def defects(*messages: str) -> list[Defect]:
+    return [Defect(DefectKind.NO_FILE, "", message) for message in messages]
+
+
+MISSING = DefectCount(
+    kind=DefectKind.IMAGE_MISSING, count=5, examples=defects("image id 1", "image id 2")
+)
+CROWD = DefectCount(kind=DefectKind.CROWD, count=1, examples=defects("annotation id 4"))
 
 
 def report(*defects: DefectCount, summary: DataSummary | None = SUMMARY) -> DataReport:

@@ -1,16 +1,32 @@
-"""`solq data`: make the embedded data set, check any data set."""
+"""`solq data`: make the embedded data set; convert, check, split and look at any."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
 
-from solq_train.commands.output import as_table
-from solq_train.data import check_coco, find_split, make_shapes
+from solq_model.atomic import atomic_file
+from solq_train.commands.output import as_table, results_folder
+from solq_train.data import (
+    CocoFile,
+    CocoImage,
+    Legend,
+    Split,
+    check_splits,
+    contact_sheet,
+    draw_record,
+    find_split,
+    make_shapes,
+    read_coco,
+    write_page,
+    write_split,
+)
+from solq_train.data.convert import Format, convert
 from solq_train.progress import show_count
 
 
@@ -37,11 +53,40 @@ class MakeShapes:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Convert:
+    """Make a data set folder in COCO layout out of the files of another annotation tool.
+
+    YOLO segmentation folders, Pascal-VOC-style masks and Labelme files. Prints what was found, and
+    what was left out and why. Images are hard links where the file system has them.
+    """
+
+    source: Annotated[Path, tyro.conf.Positional]
+    """Folder with images and annotations."""
+    output: Annotated[Path, tyro.conf.Positional]
+    """Folder to make; must be new or empty."""
+    format: Annotated[Format | None, tyro.conf.arg(name="from")] = None
+    """Format of the source; detected if not given."""
+    val: float = 0.2
+    """Share of the images for validation, where the source has none for it."""
+    seed: int = 0
+    """Another seed takes others for validation."""
+
+    def run(self, console: Console) -> int:
+        """Convert; the exit code."""
+        made = convert(self.source, self.output, self.format, val=self.val, seed=self.seed)
+        console.print(as_table(made.table()))
+        text = f"made {self.output} from {self.source}, read as {made.format}"
+        console.print(text, highlight=False, soft_wrap=True)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Check:
     """List all defects of a data set at once, with counts and the first examples.
 
-    Decodes every image and draws every mask. The exit code is 2 where something should be repaired,
-    even if training would go on without it.
+    Decodes every image and draws every mask, and measures what the mask codec keeps of the objects:
+    the ceiling of training. The exit code is 2 where something should be repaired, even if training
+    would go on without it.
     """
 
     directory: Annotated[
@@ -52,43 +97,176 @@ class Check:
     """A single annotation file instead."""
     images: Path | None = None
     """The image folder of that file."""
+    output: Path | None = None
+    """HTML page to write, with the examples drawn."""
+    read_images: bool = True
+    """Whether to look at the image files; else at the annotation files alone."""
+    coefficients: int = 256
+    """Length of the mask vectors whose ceiling is measured."""
+    ceiling_objects: int = 2000
+    """About so many objects of each split are measured; 0 leaves the ceiling out."""
 
     def run(self, console: Console) -> int:
         """Check; the exit code."""
-        failed = False
-        for file, folder in self._files():
-            with show_count(console, "check") as show:
-                report = check_coco(file, folder, show)
+        splits = _splits(self.directory, self.annotations, self.images)
+        if self.output is not None:
+            _prepare_file(self.output)
+        with show_count(console, "check") as show:
+            reports = check_splits(
+                splits,
+                show,
+                read_images=self.read_images,
+                num_coefficients=self.coefficients,
+                quality_objects=self.ceiling_objects,
+            )
+        for report in reports:
             if report.summary is not None:
                 console.print(as_table(report.summary_table()))
                 console.print(as_table(report.category_table()))
+            if report.quality is not None:
+                title = f"what {report.quality.num_coefficients} coefficients keep of the masks"
+                console.print(as_table(report.quality.table(), title))
             console.print(report.to_text(), markup=False, highlight=False, soft_wrap=True)
-            failed = failed or report.has_errors
-        return 2 if failed else 0
+        if self.output is not None:
+            write_page(self.output, reports, title=f"Check of {self.directory or self.annotations}")
+            console.print(f"see {self.output}", highlight=False)
+        return 2 if any(report.has_errors for report in reports) else 0
 
-    def _files(self) -> list[tuple[Path, Path]]:
-        if self.directory is not None and self.annotations is None:
-            splits = [find_split(self.directory, split) for split in ("train", "val")]
-            return [(split.annotations, split.images) for split in splits]
-        if self.directory is None and self.annotations is not None and self.images is not None:
-            return [(self.annotations, self.images)]
-        msg = "give either a data set folder, or --annotations and --images"
-        raise ValueError(msg)
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """Draw images with their ground truth."""
+
+    directory: Annotated[
+        Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[PATH]", help_behavior_hint="")
+    ] = None
+    """Data set folder in COCO layout."""
+    annotations: Path | None = None
+    """A single annotation file instead."""
+    images: Path | None = None
+    """The image folder of that file."""
+    split: Literal["train", "val"] = "train"
+    """Which part of a folder."""
+    image: tuple[int, ...] = ()
+    """Ids of the images; none: the first ones of the file."""
+    limit: int = 16
+    """Most images where no ids are given."""
+    output: Path
+    """New folder with a picture for each image, or a .png or .jpg file for all on one sheet."""
+
+    def run(self, console: Console) -> int:
+        """Draw; the exit code."""
+        if self.limit < 1:
+            msg = f"limit must be at least 1, got {self.limit}"
+            raise ValueError(msg)
+        split = _splits(self.directory, self.annotations, self.images, (self.split,))[0]
+        coco, legend, chosen = self._chosen(split)
+        drawn = (draw_record(split.images, image, legend) for image in chosen)
+        if self.output.suffix.lower() in (".png", ".jpg", ".jpeg"):
+            _prepare_file(self.output)
+            captions = [f"{image.id}  {image.file_name}" for image in chosen]
+            with atomic_file(self.output) as temporary:
+                sheet = contact_sheet(list(drawn), captions)
+                sheet.save(temporary, format="PNG" if self.output.suffix == ".png" else "JPEG")
+        else:
+            with results_folder(self.output):
+                for image, picture in zip(chosen, drawn, strict=True):
+                    picture.save(self.output / f"{image.id}.png")
+        text = f"{len(chosen)} of {len(coco.images)} images, see {self.output}"
+        console.print(text, highlight=False)
+        return 0
+
+    def _chosen(self, split: Split) -> tuple[CocoFile, Legend, list[CocoImage]]:
+        coco = read_coco(split.annotations)
+        by_id = {image.id: image for image in coco.images}
+        unknown = [image_id for image_id in self.image if image_id not in by_id]
+        if unknown:
+            msg = f"image must be ids of {split.annotations}, got unknown {unknown[:5]}"
+            raise ValueError(msg)
+        chosen = [by_id[image_id] for image_id in self.image] or list(coco.images[: self.limit])
+        return coco, Legend.of(coco), chosen
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitUp:
+    """Make a data set folder with a training and a validation part from one annotated set.
+
+    The same for the same seed; every category keeps its share in both parts. Images are hard links
+    where the file system has them, and copies elsewhere.
+    """
+
+    directory: Annotated[
+        Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[PATH]", help_behavior_hint="")
+    ] = None
+    """Data set folder in COCO layout, whose training part is divided."""
+    annotations: Path | None = None
+    """A single annotation file instead."""
+    images: Path | None = None
+    """The image folder of that file."""
+    val: float = 0.2
+    """Share of the images for validation."""
+    seed: int = 0
+    """Another seed gives other parts."""
+    by_folder: bool = False
+    """Whether the images of one folder stay together, such as the frames of a video."""
+    output: Path
+    """Folder to make; must be new or empty."""
+
+    def run(self, console: Console) -> int:
+        """Split; the exit code."""
+        source = _splits(self.directory, self.annotations, self.images, ("train",))[0]
+        parts = write_split(
+            source.annotations,
+            source.images,
+            self.output,
+            val=self.val,
+            seed=self.seed,
+            by_folder=self.by_folder,
+        )
+        text = f"{len(parts.train)} images to train on, {len(parts.val)} to validate"
+        console.print(f"{text}, see {self.output}", highlight=False)
+        return 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Make or check data sets."""
+    """Make, convert, check, split or look at data sets."""
 
     action: Annotated[
         Annotated[MakeShapes, tyro.conf.subcommand("make-shapes", prefix_name=False)]
-        | Annotated[Check, tyro.conf.subcommand("check", prefix_name=False)],
+        | Annotated[Convert, tyro.conf.subcommand("convert", prefix_name=False)]
+        | Annotated[Check, tyro.conf.subcommand("check", prefix_name=False)]
+        | Annotated[View, tyro.conf.subcommand("view", prefix_name=False)]
+        | Annotated[SplitUp, tyro.conf.subcommand("split", prefix_name=False)],
         tyro.conf.arg(name=""),
     ]
 
     def run(self, console: Console) -> int:
         """Run the action; the exit code."""
         return self.action.run(console)
+
+
+def _splits(
+    directory: Path | None,
+    annotations: Path | None,
+    images: Path | None,
+    names: Sequence[str] = ("train", "val"),
+) -> list[Split]:
+    """The named splits of a folder, or the one that a file and its image folder are."""
+    if directory is not None and annotations is None and images is None:
+        return [find_split(directory, name) for name in names]
+    if directory is None and annotations is not None and images is not None:
+        return [Split(annotations=annotations, images=images)]
+    msg = "give either a data set folder, or --annotations and --images"
+    raise ValueError(msg)
+
+
+def _prepare_file(output: Path) -> None:
+    """Refuses at once what would fail only when the file is written."""
+    if output.is_dir():
+        msg = f"output {output}: expected a file, found a folder"
+        raise ValueError(msg)
+    output.parent.mkdir(parents=True, exist_ok=True)
 
 
 def make_shapes_with_progress(shapes: MakeShapes, console: Console) -> bool:

@@ -1,6 +1,7 @@
 """Images and annotation files → batches: read, check, transform, collate; and the shapes to try."""
 
 from .check import check_coco as check_coco
+from .check import check_splits as check_splits
 from .coco import CocoAnnotation as CocoAnnotation
 from .coco import CocoFile as CocoFile
 from .coco import CocoImage as CocoImage
@@ -11,9 +12,15 @@ from .dataset import CocoInstances as CocoInstances
 from .dataset import EpochSampler as EpochSampler
 from .defects import DataError as DataError
 from .defects import DefectKind as DefectKind
+from .drawing import Legend as Legend
+from .drawing import contact_sheet as contact_sheet
+from .drawing import draw_ground_truth as draw_ground_truth
+from .drawing import draw_record as draw_record
 from .images import load_image as load_image
 from .layout import Split as Split
 from .layout import find_split as find_split
+from .page import write_page as write_page
+from .quality import CodecQuality as CodecQuality
 from .records import Batch as Batch
 from .records import Target as Target
 from .report import CategoryCount as CategoryCount
@@ -21,6 +28,8 @@ from .report import DataReport as DataReport
 from .report import DataSummary as DataSummary
 from .report import DefectCount as DefectCount
 from .shapes import make_shapes as make_shapes
+from .split import split_images as split_images
+from .split import write_split as write_split
 from .transforms import EvalTransform as EvalTransform
 from .transforms import TrainTransform as TrainTransform
 from .transforms import Transform as Transform

@@ -1,28 +1,27 @@
-"""Data set → report: every defect at once, and what is in the data set."""
+"""Data set → report: every defect at once, what is in it, and what a mask codec keeps of it."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from solq_train.data.coco import CocoAnnotation, CocoFile, CocoImage, parse_coco
-from solq_train.data.dataset import clipped_boxes, has_area
+from solq_train.data.coco import CocoFile, parse_coco, without_collection
+from solq_train.data.consistency import consistency_defects
 from solq_train.data.defects import Defect, DefectKind
-from solq_train.data.images import try_load_image
+from solq_train.data.layout import Split
+from solq_train.data.pictures import PictureCheck
+from solq_train.data.quality import codec_quality
 from solq_train.data.report import CategoryCount, DataReport, DataSummary, DefectCount
-from solq_train.data.segmentations import segmentation_mask
 
 Progress = Callable[[int, int], None]  # images done, images in all
 
-# Annotators' boxes are rounded, so a part of a pixel outside is no defect.
-_BOX_TOLERANCE = 1.0
-_NUM_EXAMPLES = 3
+_NUM_EXAMPLES = 12
 
 
 class _Tally:
-    """Counts defects by kind and keeps the words of the first ones."""
+    """Counts defects by kind and keeps the first ones."""
 
     def __init__(self) -> None:
         self._found: dict[DefectKind, DefectCount] = {}
@@ -31,89 +30,89 @@ class _Tally:
         found = self._found.setdefault(defect.kind, DefectCount(kind=defect.kind))
         found.count += 1
         if len(found.examples) < _NUM_EXAMPLES:
-            found.examples.append(defect.message)
+            found.examples.append(defect)
 
     def by_kind(self) -> tuple[DefectCount, ...]:
         """In the order of `DefectKind`, which is from grave to harmless."""
         return tuple(self._found[kind] for kind in DefectKind if kind in self._found)
 
 
+def check_splits(
+    splits: Sequence[Split],
+    progress: Progress | None = None,
+    *,
+    read_images: bool = True,
+    num_coefficients: int = 256,
+    quality_objects: int = 0,
+) -> list[DataReport]:
+    """Everything wrong with the splits of one data set, a report for each.
+
+    With `read_images` every image is decoded and every mask drawn, and pictures that are in two
+    splits or in none are found; else only the annotation files are read. The codec's ceiling is
+    measured on about `quality_objects` objects, spread over the split; 0 leaves it out.
+    """
+    tallies = [_Tally() for _ in splits]
+    checked = [
+        _check_file(split.annotations, tally) for split, tally in zip(splits, tallies, strict=True)
+    ]
+    files = [coco for coco, _ in checked]
+    if read_images:
+        pictures = PictureCheck()
+        counts = [len(coco.images) if coco is not None else 0 for coco in files]
+        for number, (coco, split, tally) in enumerate(zip(files, splits, tallies, strict=True)):
+            if coco is None:
+                continue
+            for done, defects in enumerate(pictures.check(coco, split.images), start=1):
+                for defect in defects:
+                    tally.add(defect)
+                if progress is not None:
+                    progress(sum(counts[:number]) + done, sum(counts))
+        for split, coco, tally in zip(splits, files, tallies, strict=True):
+            for defect in pictures.extra_files(split.images) if coco is not None else ():
+                tally.add(defect)
+    return [
+        DataReport(
+            annotations=split.annotations,
+            images=split.images,
+            defects=tally.by_kind(),
+            summary=summary,
+            coco=coco,
+            quality=None
+            if coco is None
+            else codec_quality(coco, num_coefficients, most_objects=quality_objects),
+        )
+        for (coco, summary), split, tally in zip(checked, splits, tallies, strict=True)
+    ]
+
+
 def check_coco(annotations: Path, images: Path, progress: Progress | None = None) -> DataReport:
-    """Everything wrong with a data set; every image is decoded and every mask drawn."""
-    tally = _Tally()
-    coco = parse_coco(annotations, tally.add)
-    if coco is None:
-        summary = None
-    else:
-        for defect in _image_defects(coco, images, progress):
-            tally.add(defect)
+    """Everything wrong with a single annotation file and its images."""
+    return check_splits([Split(annotations=annotations, images=images)], progress)[0]
+
+
+def _check_file(
+    annotations: Path, tally: _Tally
+) -> tuple[CocoFile, DataSummary] | tuple[None, None]:
+    """The records that can be used and what they are, once all defects of the file are counted."""
+    with without_collection():
+        coco = parse_coco(annotations, tally.add)
+        if coco is None:
+            return None, None
+        defects, broken = consistency_defects(coco)
         summary = _summarize(coco)
-        for category in summary.categories:
-            if category.num_instances == 0:
-                where = f"category id {category.id} ('{category.name}')"
-                tally.add(Defect(DefectKind.UNUSED_CATEGORY, where, "no annotation names it"))
-    return DataReport(
-        annotations=annotations, images=images, defects=tally.by_kind(), summary=summary
-    )
-
-
-def _image_defects(coco: CocoFile, images: Path, progress: Progress | None) -> Iterator[Defect]:
-    # Threads, because decoding an image does not hold the interpreter.
-    with ThreadPoolExecutor() as pool:
-        found = pool.map(lambda image: _defects_of(image, images), coco.images)
-        for done, defects in enumerate(found, start=1):
-            yield from defects
-            if progress is not None:
-                progress(done, len(coco.images))
-
-
-def _defects_of(image: CocoImage, images: Path) -> list[Defect]:
-    where = f"image id {image.id} ('{image.file_name}')"
-    _, fault = try_load_image(images, image)
-    defects = [Defect(fault[0], where, fault[1])] if fault is not None else []
-    if not image.annotations:
-        defects.append(Defect(DefectKind.NO_ANNOTATIONS, where, "no annotation points to it"))
-    objects = [item for item in image.annotations if not item.is_crowd]
-    defects += _box_defects(objects, (image.height, image.width))
-    for item in image.annotations:
-        # The size in the record of an image that cannot be read may be anything, even gigapixels.
-        if fault is None:
-            defects += _mask_defects(item, (image.height, image.width))
-        if item.is_crowd:
-            defects.append(Defect(DefectKind.CROWD, _name(item), f"in {where}"))
-    return defects
-
-
-def _mask_defects(item: CocoAnnotation, image_size: tuple[int, int]) -> Iterator[Defect]:
-    try:
-        mask = segmentation_mask(item.segmentation, image_size)
-    except ValueError as error:
-        yield Defect(DefectKind.RLE_CORRUPT, _name(item), str(error))
-    else:
-        if not mask.any():
-            what = "'segmentation' must cover at least one pixel, got none"
-            yield Defect(DefectKind.EMPTY_MASK, _name(item), what)
-
-
-def _box_defects(
-    objects: Sequence[CocoAnnotation], image_size: tuple[int, int]
-) -> Iterator[Defect]:
-    usable = has_area(clipped_boxes(objects, image_size)).tolist()
-    for item, is_usable in zip(objects, usable, strict=True):
-        x, y, width, height = item.bbox_xywh
-        overhang = max(-x, -y, x + width - image_size[1], y + height - image_size[0])
-        got = f"got {list(item.bbox_xywh)}"
-        if width <= 0 or height <= 0:
-            what = f"'bbox' [x, y, width, height] must have an area, {got}"
-            yield Defect(DefectKind.ZERO_AREA_BOX, _name(item), what)
-        elif overhang > _BOX_TOLERANCE or not is_usable:
-            size = f"{image_size[1]} x {image_size[0]}"
-            what = f"'bbox' [x, y, width, height] must be inside the {size} pixels, {got}"
-            yield Defect(DefectKind.BOX_OUTSIDE, _name(item), what)
-
-
-def _name(annotation: CocoAnnotation) -> str:
-    return f"annotation id {annotation.id}"
+    for defect in defects:
+        tally.add(defect)
+    for category in summary.categories:
+        if category.num_instances == 0:
+            where = f"category id {category.id} ('{category.name}')"
+            tally.add(Defect(DefectKind.UNUSED_CATEGORY, where, "no annotation names it"))
+    if broken:
+        images = [
+            replace(image, annotations=tuple(a for a in image.annotations if a.id not in broken))
+            for image in coco.images
+        ]
+        coco = replace(coco, images=tuple(images))
+    return coco, summary
 
 
 def _summarize(coco: CocoFile) -> DataSummary:

@@ -23,7 +23,7 @@ from solq_train.data.coco import (
     read_coco,
 )
 from solq_train.data.defects import DataError
-from solq_train.data.images import load_image
+from solq_train.data.images import load_image, path_fault
 from solq_train.data.records import Target
 from solq_train.data.transforms import Transform
 
@@ -188,6 +188,7 @@ def check_files(images: Sequence[CocoImage], folder: Path) -> None:
         msg = f"{folder}: must be the folder of the images, got no folder"
         raise DataError(msg)
     for image in images:
-        if not (folder / image.file_name).is_file():
-            msg = f"{folder / image.file_name}: no such image file (image id {image.id})"
+        fault = path_fault(folder, image.file_name)
+        if fault is not None:
+            msg = f"{folder / image.file_name}: {fault[1]} (image id {image.id})"
             raise DataError(msg)

@@ -37,9 +37,20 @@ class DefectKind(Enum):
     ZERO_AREA_BOX = ("box without area", "error", "leaves the object out")
     BOX_OUTSIDE = ("box outside the image", "error", "clips the box or leaves the object out")
     EMPTY_MASK = ("mask without a pixel", "warning", "keeps the box")
+    FLAT_POLYGON = ("polygon without area", "warning", "draws nothing for this part")
+    MASK_OUTSIDE = ("mask reaches outside the image", "warning", "cuts it off at the border")
+    BOX_MISMATCH = ("box and mask disagree", "warning", "learns the mask inside the box only")
+    AREA_MISMATCH = ("area differs from the mask's", "warning", "ignores it; evaluation does not")
+    NEAR_DUPLICATE = ("object annotated twice", "warning", "learns it twice")
+    DUPLICATE_FILE = ("image file recorded twice", "warning", "shows it twice")
+    DUPLICATE_IMAGE = ("same picture under two names", "warning", "shows it twice")
+    LEAKED_IMAGE = ("same picture in two splits", "warning", "learns what evaluation asks")
+    DUPLICATE_NAME = ("category name used twice", "warning", "keeps two classes")
     CROWD = ("crowd region", "note", "leaves it out; evaluation keeps it")
+    CROWD_POLYGON = ("crowd region as polygons", "note", "leaves it out; COCO has run lengths here")
     NO_ANNOTATIONS = ("image without annotations", "note", "keeps the empty image")
     UNUSED_CATEGORY = ("category without instances", "note", "keeps its class slot")
+    EXTRA_IMAGE = ("image file without a record", "note", "leaves it out")
 
     def __init__(self, title: str, severity: Severity, in_training: str) -> None:
         self.title = title
@@ -54,6 +65,8 @@ class Defect:
     kind: DefectKind
     where: str  # the entry of the file; "" for all of it
     what: str  # what was expected there and what came
+    image_id: int | None = None  # for a picture of it, if the image is known
+    annotation_ids: tuple[int, ...] = ()
 
     @property
     def message(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import PurePath
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from solq_train.data.defects import Defect, DefectKind, Fault, Report, shown
@@ -15,13 +15,14 @@ Check = Callable[[str, Any], Fault | None]  # key and value → what is wrong
 class Section:
     """The entries of one list of the file, checked one by one.
 
-    `sound` has the faultless entries by id, `places` the words that name each id's entry; `places`
-    knows defective entries too, so that what points to them is not called unknown as well.
+    `sound` has the faultless entries by id, `places` the index of each id's entry; `places` knows
+    defective entries too, so that what points to them is not called unknown as well.
     """
 
     def __init__(self, document: Mapping[str, Any], name: str, report: Report) -> None:
         self.sound: dict[int, dict[str, Any]] = {}
-        self.places: dict[int, str] = {}
+        self.places: dict[int, int] = {}
+        self._name = name
         entries = document.get(name)
         self.is_list = isinstance(entries, list)
         if name not in document:
@@ -31,27 +32,49 @@ class Section:
             report(Defect(DefectKind.WRONG_VALUE, f"'{name}'", what))
         else:
             for index, entry in enumerate(entries):
-                self._take(f"{name}[{index}]", entry, _CHECKS[name], report)
+                self._take(index, entry, _CHECKS[name], report)
 
-    def _take(self, where: str, entry: object, checks: Mapping[str, Check], report: Report) -> None:
+    def where(self, entry_id: int) -> str:
+        """The words that name the entry of an id in messages."""
+        return f"{self._name}[{self.places[entry_id]}] (id {entry_id})"
+
+    def _take(self, index: int, entry: object, checks: Mapping[str, Check], report: Report) -> None:
         if not isinstance(entry, dict):
+            where = f"{self._name}[{index}]"
             report(Defect(DefectKind.WRONG_VALUE, where, f"must be an object, got {shown(entry)}"))
             return
-        has_id = _integer("id", entry.get("id")) is None
-        if has_id:
-            where = f"{where} (id {entry['id']})"
+        number = entry.get("id")
+        has_id = _integer("id", number) is None
         faults = _entry_faults(entry, checks)
         for kind, what in faults:
-            report(Defect(kind, where, what))
+            report(Defect(kind, self._name_of(index, entry), what))
         if not has_id:
             return
-        if entry["id"] in self.places:
-            what = f"'id' must be its own, but {self.places[entry['id']]} has it already"
-            report(Defect(DefectKind.DUPLICATE_ID, where, what))
+        if number in self.places:
+            what = f"'id' must be its own, but {self.where(entry['id'])} has it already"
+            report(Defect(DefectKind.DUPLICATE_ID, self._name_of(index, entry), what))
             return
-        self.places[entry["id"]] = where
+        self.places[entry["id"]] = index
         if not faults:
             self.sound[entry["id"]] = entry
+
+    def _name_of(self, index: int, entry: dict[str, Any]) -> str:
+        has_id = _integer("id", entry.get("id")) is None
+        return f"{self._name}[{index}]" + (f" (id {entry['id']})" if has_id else "")
+
+
+_SPECIAL = frozenset("/\\:")  # names without any of these are plain, on every system
+
+
+def leads_outside(name: str) -> bool:
+    """Whether a path from a file is absolute, names a drive or goes up, on any system.
+
+    A data set is made on one system and read on another.
+    """
+    if name != ".." and _SPECIAL.isdisjoint(name):
+        return False
+    paths = (PurePosixPath(name), PureWindowsPath(name))
+    return any(path.anchor or ".." in path.parts for path in paths)
 
 
 def _entry_faults(entry: dict[str, Any], checks: Mapping[str, Check]) -> list[Fault]:
@@ -67,14 +90,22 @@ def _entry_faults(entry: dict[str, Any], checks: Mapping[str, Check]) -> list[Fa
 
 
 def _integer(key: str, value: object) -> Fault | None:
-    if isinstance(value, int) and not isinstance(value, bool):
+    if type(value) is int:  # True and False are none
         return None
     return DefectKind.WRONG_VALUE, f"'{key}' must be an integer, got {shown(value)}"
 
 
+_LONGEST_SIDE = 2**31 - 1  # pixels; the product of two still fits into 64 bits
+
+
 def _side(key: str, value: object) -> Fault | None:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-        return None
+    if type(value) is int and value >= 1:
+        if value <= _LONGEST_SIDE:
+            return None
+        return (
+            DefectKind.WRONG_VALUE,
+            f"'{key}' must be at most {_LONGEST_SIDE}, got {shown(value)}",
+        )
     return DefectKind.WRONG_VALUE, f"'{key}' must be an integer of at least 1, got {shown(value)}"
 
 
@@ -87,8 +118,7 @@ def _text(key: str, value: object) -> Fault | None:
 def _file_name(key: str, value: object) -> Fault | None:
     if not isinstance(value, str) or not value or "\0" in value:
         return DefectKind.WRONG_VALUE, f"'{key}' must be the name of a file, got {shown(value)}"
-    name = PurePath(value)
-    if name.anchor or ".." in name.parts:
+    if leads_outside(value):
         what = f"'{key}' must be a path inside the image folder, got {shown(value)}"
         return DefectKind.OUTSIDE_FOLDER, what
     return None
@@ -98,7 +128,9 @@ def _box(key: str, value: object) -> Fault | None:
     if not isinstance(value, list) or len(value) != 4:
         what = f"'{key}' must be four numbers [x, y, width, height], got {shown(value)}"
         return DefectKind.WRONG_VALUE, what
-    return next((fault for side in value if (fault := _number(key, side)) is not None), None)
+    if all(map(is_finite_number, value)):
+        return None
+    return next(fault for side in value if (fault := _number(key, side)) is not None)
 
 
 def _number(key: str, value: object) -> Fault | None:

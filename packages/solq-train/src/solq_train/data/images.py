@@ -8,10 +8,11 @@ from pathlib import Path
 from PIL import Image
 
 from solq_train.data.coco import CocoImage
-from solq_train.data.defects import DataError, DefectKind, Fault
+from solq_train.data.defects import DataError, DefectKind, Fault, shown
+from solq_train.data.entries import leads_outside
 
 # What Pillow's decoders raise on bytes that are cut off, damaged or not an image.
-_DECODE_ERRORS = (
+DECODE_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -39,18 +40,41 @@ def load_image(folder: Path, record: CocoImage) -> Image.Image:
 def try_load_image(folder: Path, record: CocoImage) -> tuple[Image.Image | None, Fault | None]:
     """The picture if it can be decoded, and what is wrong with it if something is."""
     path = folder / record.file_name
-    if not path.is_file():
-        return None, (DefectKind.IMAGE_MISSING, "no such image file")
+    fault = path_fault(folder, record.file_name)
+    if fault is not None:
+        return None, fault
     try:
         with Image.open(path) as image:
             if image.mode in _DEEP_MODES:
                 what = f"must have 8 bits per channel, got Pillow's mode {image.mode}"
                 return None, (DefectKind.IMAGE_UNREADABLE, what)
             picture = image.convert("RGB")
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         what = f"must be a whole image file, but: {error}"
         return None, (DefectKind.IMAGE_UNREADABLE, what)
     return picture, _size_fault(picture, record)
+
+
+def path_fault(folder: Path, file_name: str) -> Fault | None:
+    """Why a file name gives no image file inside the folder; None if it does.
+
+    Links inside the folder are followed, those that lead out of it are not.
+    """
+    path = folder / file_name
+    if leads_outside(file_name) or _is_linked_outside(folder, path):
+        what = f"must lie inside the image folder, got {shown(file_name)}"
+        return DefectKind.OUTSIDE_FOLDER, what
+    if not path.is_file():
+        return DefectKind.IMAGE_MISSING, "no such image file"
+    return None
+
+
+def _is_linked_outside(folder: Path, path: Path) -> bool:
+    # Resolving takes far longer than to see that there is nothing to resolve.
+    depth = len(path.parts) - len(folder.parts)
+    if not any(part.is_symlink() for part in (path, *path.parents)[:depth]):
+        return False
+    return not path.resolve().is_relative_to(folder.resolve())
 
 
 def _size_fault(picture: Image.Image, record: CocoImage) -> Fault | None:

@@ -6,18 +6,22 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from solq_train.data.defects import DefectKind
+from solq_train.data.coco import CocoFile
+from solq_train.data.defects import Defect, DefectKind
+from solq_train.data.quality import CodecQuality
 
 Table = list[list[str]]  # the first row has the titles
+
+_EXAMPLES_IN_TEXT = 3
 
 
 @dataclass(kw_only=True)
 class DefectCount:
-    """How often one kind of defect was found, and the first few of them in words."""
+    """How often one kind of defect was found, and the first few of them."""
 
     kind: DefectKind
     count: int = 0
-    examples: list[str] = field(default_factory=list)
+    examples: list[Defect] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,8 @@ class DataReport:
     images: Path
     defects: tuple[DefectCount, ...]
     summary: DataSummary | None
+    coco: CocoFile | None = None  # the sound records
+    quality: CodecQuality | None = None  # None: not measured
 
     @property
     def has_errors(self) -> bool:
@@ -80,11 +86,16 @@ class DataReport:
         rows = [[str(item.id), item.name, str(item.num_instances)] for item in categories]
         return [["id", "category", "objects"], *rows]
 
-    def to_text(self) -> str:
-        """The defects in plain lines: how many, of which kind, and the first of each."""
+    def severity_counts(self) -> Counter[str]:
+        """How many errors, warnings and notes there are."""
         counts = Counter[str]()
         for found in self.defects:
             counts[found.kind.severity] += found.count
+        return counts
+
+    def to_text(self) -> str:
+        """The defects in plain lines: how many, of which kind, and the first of each."""
+        counts = self.severity_counts()
         found_line = ", ".join(f"{counts[name]} {name}s" for name in ("error", "warning", "note"))
         lines = [f"{self.annotations} with images in {self.images}: {found_line}"]
         for found in self.defects:
@@ -92,6 +103,7 @@ class DataReport:
             lines.append(
                 f"{kind.severity}: {kind.title}: {found.count} (training {kind.in_training})"
             )
-            lines += [f"    {example}" for example in found.examples]
-            lines += ["    …"] if found.count > len(found.examples) else []
+            shown = found.examples[:_EXAMPLES_IN_TEXT]
+            lines += [f"    {example.message}" for example in shown]
+            lines += ["    …"] if found.count > len(shown) else []
         return "\n".join(lines)

@@ -19,6 +19,8 @@ Segmentation = list[Any] | dict[str, Any]
 # pycocotools walks along every polygon edge in steps of a fifth of a pixel and keeps them all, so a
 # coordinate of 1e9 would take gigabytes. No image format in use is that many pixels wide.
 _LARGEST_COORDINATE = 1e5
+_NUMBERS = frozenset((int, float))
+_LARGEST = sys.float_info.max
 
 
 def segmentation_mask(
@@ -48,9 +50,7 @@ def segmentation_fault(segmentation: object, image_size: tuple[int, int]) -> Fau
 
 def is_finite_number(value: object) -> bool:
     """Whether a JSON value is a number that a float can hold (True and False are no numbers)."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return abs(value) <= sys.float_info.max
+    return type(value) in _NUMBERS and -_LARGEST <= value <= _LARGEST  # type: ignore[operator]
 
 
 def _polygons_fault(polygons: list[Any]) -> Fault | None:
@@ -68,7 +68,8 @@ def _polygons_fault(polygons: list[Any]) -> Fault | None:
                 f"got {len(polygon)} numbers"
             )
             return DefectKind.BAD_POLYGON, what
-    return _coordinates_fault(list(chain.from_iterable(polygons)))
+    together = polygons[0] if len(polygons) == 1 else list(chain.from_iterable(polygons))
+    return _coordinates_fault(together)
 
 
 def _coordinates_fault(coordinates: list[Any]) -> Fault | None:
@@ -77,7 +78,7 @@ def _coordinates_fault(coordinates: list[Any]) -> Fault | None:
     try:
         if max(coordinates) <= _LARGEST_COORDINATE and min(coordinates) >= -_LARGEST_COORDINATE:
             total = sum(coordinates)
-            if total == total and bool not in set(map(type, coordinates)):
+            if total == total and _NUMBERS.issuperset(map(type, coordinates)):
                 return None
     except TypeError:
         pass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from PIL import Image
 
 from solq_maskcodec import masks_to_rle
 from solq_train.data.defects import DataError
+from solq_train.data.folders import new_folder
 from solq_train.data.outlines import Kind
 from solq_train.data.scenes import SceneObject, draw_scene
 from solq_train.data.segmentations import Segmentation
@@ -50,18 +50,11 @@ def make_shapes(
     try:
         if _holds(directory, manifest):
             return False
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=f".{directory.name}.", dir=directory.parent
-        ) as near:
-            unfinished = Path(near) / directory.name
-            _write(unfinished, manifest, progress)
-            if directory.exists():
-                directory.rmdir()  # `_holds` found it empty
-            unfinished.rename(directory)
     except OSError as error:
         msg = f"{directory}: the data set cannot be written there: {error}"
         raise DataError(msg) from error
+    with new_folder(directory) as unfinished:
+        _write(unfinished, manifest, progress)
     return True
 
 
@@ -103,7 +96,7 @@ def _read_manifest(path: Path) -> object:
 def _write(
     directory: Path, manifest: dict[str, Any], progress: Callable[[int, int], None] | None
 ) -> None:
-    (directory / "annotations").mkdir(parents=True)
+    (directory / "annotations").mkdir()
     num_images = sum(manifest[split] for split in _SPLITS)
     num_done = 0
     for split_index, split in enumerate(_SPLITS):
