@@ -19,7 +19,7 @@ onnx = pytest.importorskip("onnx")
 def exported(request, build_small_model, tmp_path_factory):
     """A module and its file: the one-stage network as published, and two stages with all options.
 
-    Between them are every query source of two stages, both kinds of positions and references.
+    Between them are one stage and two, points and boxes as references, both kinds of positions.
     """
     if request.param == "grid_sample":
         model = build_small_model(position_embedding="learned")
@@ -59,6 +59,17 @@ def test_the_axes_have_names_and_gather_leaves_no_grid_sample(exported):
     # What TensorRT and OpenVINO do not run, or only on the host.
     assert not used & {"NonZero", "Loop", "If", "Scan", "SequenceAt", "Unique"}
     assert {node.domain for node in graph.node} <= {""}
+
+
+def test_a_swin_transformer_has_a_file_of_one_image_size(build_small_swin, tmp_path):
+    module = InferenceModule(build_small_swin(), top_k=5, sampling="grid_sample")
+    path = tmp_path / "model.onnx"
+    export_onnx(module, path, image_size=(70, 90))
+    (parity,) = measure_parity(module, load_runtime(path), [(70, 90)])
+    assert parity.failures == []
+    (images,) = onnx.load(path).graph.input
+    axes = [axis.dim_param or axis.dim_value for axis in images.type.tensor_type.shape.dim]
+    assert axes == ["batch", 3, 70, 90]
 
 
 def test_the_file_says_what_it_is_in_little_more_than_its_weights(exported):

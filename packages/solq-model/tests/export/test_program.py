@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 import torch
@@ -87,8 +86,18 @@ def test_another_ending_is_refused(build_small_model, tmp_path):
         export_torch(module, tmp_path / "model.pth")
 
 
-def test_a_backbone_that_torch_cannot_trace_is_refused(build_small_model):
-    module = InferenceModule(build_small_model())
-    module.model.config = replace(module.model.config, backbone="swin_t")
-    with pytest.raises(ValueError, match="must have a ResNet backbone to be exported, got swin_t"):
-        export_program(module)
+def test_a_swin_transformer_needs_an_image_size(build_small_swin):
+    with pytest.raises(ValueError, match="image_size must be given for a model with backbone swin"):
+        export_program(InferenceModule(build_small_swin()))
+
+
+def test_a_file_of_one_image_size_takes_batches_of_it_and_nothing_else(build_small_swin, tmp_path):
+    module = InferenceModule(build_small_swin(), masks=True, top_k=5)
+    export_torch(module, tmp_path / "model.pt2", image_size=(70, 90))
+    runtime = load_runtime(tmp_path / "model.pt2")
+    for batch in (1, 3):
+        images = example_images(module, (70, 90), seed=batch, batch=batch)
+        with torch.no_grad():
+            assert max(differences(module(images), runtime(images)).values()) <= 1e-6
+    with pytest.raises(AssertionError, match="== 70"):
+        runtime(example_images(module, (80, 90), seed=0))

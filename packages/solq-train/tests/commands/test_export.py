@@ -69,6 +69,24 @@ def test_the_format_chooses_the_attention(export, monkeypatch, arguments, sampli
     assert chosen == [sampling]
 
 
+@pytest.mark.parametrize("fixed", [True, False])
+def test_a_fixed_size_is_that_of_the_measurement(export, monkeypatch, fixed):
+    asked = []
+
+    def write(module: InferenceModule, path, *, image_size) -> None:
+        path.write_bytes(b"")
+        monkeypatch.setattr("solq_train.commands.export.load_runtime", lambda _: module)
+        asked.append(image_size)
+
+    monkeypatch.setattr("solq_train.commands.export.export_torch", write)
+    arguments = ("--format", "torch", "--image-size", 96, 128)
+    ran = export(*arguments, *(["--fixed-size"] if fixed else []))
+    assert ran.code == 0
+    assert asked == [(96, 128) if fixed else None]
+    assert "96 x 128" in ran.output
+    assert ran.output.count(" x ") == (1 if fixed else 2)
+
+
 @pytest.mark.usefixtures("quick_export")
 def test_a_file_that_differs_is_not_kept(export, monkeypatch, tmp_path):
     monkeypatch.setitem(parity.TOLERANCES, "scores", -1.0)

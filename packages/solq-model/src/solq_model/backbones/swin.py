@@ -197,6 +197,7 @@ class WindowAttention(nn.Module):
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.attend = attend  # which exported copies replace
         offsets = 2 * WINDOW - 1
         self.relative_position_bias_table = nn.Parameter(torch.empty(offsets**2, num_heads))
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
@@ -221,8 +222,13 @@ class WindowAttention(nn.Module):
             bias = (bias + regions[:, None]).repeat(batch, 1, 1, 1)
         # Scaled here: torch would scale queries and keys by the root, which rounds worse.
         queries = queries * queries.shape[-1] ** -0.5
-        attended = F.scaled_dot_product_attention(queries, keys, values, bias, scale=1.0)
+        attended = self.attend(queries, keys, values, bias)
         return self.proj(attended.transpose(1, 2).flatten(2))
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+    """Values weighed by products of queries and keys; `[windows, heads, tokens, channels]`."""
+    return F.scaled_dot_product_attention(queries, keys, values, bias, scale=1.0)
 
 
 def position_index() -> Int[Tensor, "tokens tokens"]:

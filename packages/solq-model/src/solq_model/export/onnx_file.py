@@ -15,7 +15,7 @@ from solq_model.atomic import atomic_file
 from solq_model.export.description import describe
 from solq_model.export.extras import needs_onnx
 from solq_model.export.inference import InferenceModule
-from solq_model.export.program import export_program
+from solq_model.export.program import ImageSize, export_program
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -25,8 +25,14 @@ OLDEST_OPSET = 18  # what torch writes without a conversion
 LARGEST_FILE = 2**31  # bytes, of a protocol buffer
 
 
-def export_onnx(module: InferenceModule, path: Path, *, opset: int = OLDEST_OPSET) -> None:
-    """Write an ONNX file whose batch, height and width are free; see `export_program`.
+def export_onnx(
+    module: InferenceModule,
+    path: Path,
+    *,
+    opset: int = OLDEST_OPSET,
+    image_size: ImageSize | None = None,
+) -> None:
+    """Write an ONNX file for any batch, of one image size or of any; see `export_program`.
 
     The compiled operator has no ONNX counterpart: the module's sampling must be "grid_sample", or
     "gather" for runtimes that get GridSample wrong (TensorRT, NVIDIA/TensorRT#4813). The metadata
@@ -42,16 +48,18 @@ def export_onnx(module: InferenceModule, path: Path, *, opset: int = OLDEST_OPSE
     if num_bytes >= LARGEST_FILE:
         msg = f"weights must take less than 2 GB in an ONNX file, got {num_bytes / 1e9:.1f} GB"
         raise ValueError(msg)
-    proto = onnx_model(module, opset)
+    proto = onnx_model(module, opset, image_size)
     with atomic_file(path) as temporary:
         temporary.write_bytes(proto.SerializeToString())
 
 
 @needs_onnx
-def onnx_model(module: InferenceModule, opset: int) -> ModelProto:
+def onnx_model(
+    module: InferenceModule, opset: int, image_size: ImageSize | None = None
+) -> ModelProto:
     """The ONNX model, described, without what the conversion noted about itself."""
-    program = export_program(module)
-    names = {"images": {0: "batch", 2: "height", 3: "width"}}
+    program = export_program(module, image_size=image_size)
+    axes = {0: "batch"} if image_size is not None else {0: "batch", 2: "height", 3: "width"}
     with _quiet():
         converted = torch.onnx.export(
             program,
@@ -59,7 +67,7 @@ def onnx_model(module: InferenceModule, opset: int) -> ModelProto:
             opset_version=opset,
             input_names=["images"],
             output_names=list(module.output_names),
-            dynamic_shapes=names,
+            dynamic_shapes={"images": axes},
             verbose=False,
         )
     assert converted is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.export import Dim, ExportedProgram
@@ -14,22 +15,30 @@ from solq_model.export.inference import InferenceModule
 DESCRIPTION = "solq.json"  # the name of the description inside a .pt2 file
 
 
-def export_program(module: InferenceModule) -> ExportedProgram:
-    """The module as one graph, for images whose sides are greater than `module.stride`.
+ImageSize = tuple[int, int]  # (height, width) in pixels
 
-    At a single cell, torch would take the size of the coarsest level for a constant.
+
+def export_program(
+    module: InferenceModule, *, image_size: ImageSize | None = None
+) -> ExportedProgram:
+    """The module as one graph, for any batch of images.
+
+    Of `image_size` (height, width) only, or of any whose sides are greater than `module.stride`: at
+    a single cell, torch would take the size of the coarsest level for a constant.
     """
     backbone = module.model.config.backbone
-    if backbone.startswith("swin"):
+    if backbone.startswith("swin") and image_size is None:
         # The sizes of its windows nest remainders; docs/decisions/0009-export.md.
-        msg = f"model must have a ResNet backbone to be exported, got {backbone}"
+        msg = f"image_size must be given for a model with backbone {backbone}, got None"
         raise ValueError(msg)
-    # Traced with numbers that tell the axes apart; none of them stays in the graph.
-    shape = (2, 3, 2 * module.stride, 3 * module.stride)
-    images = torch.zeros(shape, dtype=module.input_dtype, device=module.mean.device)
+    # Traced with numbers that tell the axes apart; of free axes none stays in the graph.
+    height, width = image_size or (2 * module.stride, 3 * module.stride)
+    images = torch.zeros((2, 3, height, width), dtype=module.input_dtype, device=module.mean.device)
     # A batch of one is allowed for by name. The ends of the ranges of height and width (learned
     # positions reach 50 cells) are what tracing finds.
-    sizes = {0: Dim("batch", min=1), 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+    sizes: dict[int, Any] = {0: Dim("batch", min=1)}
+    if image_size is None:
+        sizes |= {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     with torch.no_grad():
         program = torch.export.export(
             module.eval(), (images,), dynamic_shapes=(sizes,), strict=False
@@ -39,8 +48,10 @@ def export_program(module: InferenceModule) -> ExportedProgram:
     return program
 
 
-def export_torch(module: InferenceModule, path: Path) -> None:
-    """Write the program to a `.pt2` file, for `torch.export.load`.
+def export_torch(
+    module: InferenceModule, path: Path, *, image_size: ImageSize | None = None
+) -> None:
+    """Write the program to a `.pt2` file, for `torch.export.load`; see `export_program`.
 
     With the sampling "kernel" the process that loads it must import `solq_ops` first; with the
     others it needs nothing but torch. `extra_files={"solq.json": ""}` of `load` gives the
@@ -49,7 +60,7 @@ def export_torch(module: InferenceModule, path: Path) -> None:
     if path.suffix != ".pt2":
         msg = f"path {path}: the ending must be .pt2, which torch.export.load expects"
         raise ValueError(msg)
-    program = export_program(module)
+    program = export_program(module, image_size=image_size)
     with atomic_file(path) as temporary:
         # torch looks at the ending.
         whole = temporary.with_name(f"{temporary.name}.pt2")

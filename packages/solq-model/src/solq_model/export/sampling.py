@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from solq_model.attention import DeformableAttention, Sampler, sample_with_kernel
+from solq_model.backbones.swin import WindowAttention, attend
 from solq_model.records import Memory
 
 Sampling = Literal["kernel", "grid_sample", "gather"]
@@ -37,14 +38,28 @@ SAMPLERS: dict[str, Sampler] = {
 }
 
 
+def attend_by_products(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+    """Attention within windows by its definition.
+
+    ONNX's conversion takes torch's fused operator apart, and then finds the memory of its result
+    laid out in another order than it was traced with.
+    """
+    return (queries @ keys.transpose(-2, -1) + bias).softmax(-1) @ values
+
+
 def use_sampling(model: nn.Module, sampling: Sampling) -> None:
-    """Have every deformable attention of the model sample in this way."""
+    """Have every deformable attention of the model sample in this way.
+
+    Where that is not by the compiled operator, windows attend by plain products too.
+    """
     if sampling not in SAMPLERS:
         msg = f"sampling must be one of {', '.join(SAMPLERS)}, got {sampling!r}"
         raise ValueError(msg)
     for module in model.modules():
         if isinstance(module, DeformableAttention):
             module.sampler = SAMPLERS[sampling]
+        elif isinstance(module, WindowAttention):
+            module.attend = attend if sampling == "kernel" else attend_by_products
 
 
 # (maps [images, channels, height, width], places [images, queries, points, 2]) → what is read at

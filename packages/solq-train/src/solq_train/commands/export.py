@@ -44,6 +44,8 @@ class Export:
     """onnx: for onnxruntime, TensorRT, OpenVINO; torch: for torch.export.load."""
     image_size: tuple[int, int] | None = None
     """Height and width to measure at; the file takes any. Default: that of a 4:3 image."""
+    fixed_size: bool = False
+    """The file takes images of --image-size only, as a Swin Transformer's must."""
     grid_sample: bool = True
     """Attention by GridSample nodes. Without (for TensorRT, which gets them wrong): by gathers. A
     torch file has neither but needs solq_ops; without, only torch."""
@@ -76,13 +78,14 @@ class Export:
             pixels="uint8" if self.uint8 else "normalized",
         )
         sizes = self._image_sizes(module)
+        only = sizes[0] if self.fixed_size else None
         # Beside its place and under its own name, so that it gets there whole, and measured.
         with TemporaryDirectory(dir=self.output.parent, prefix=".export-") as folder:
             file = Path(folder) / self.output.name
             if self.format == "onnx":
-                export_onnx(module, file, opset=self.opset)
+                export_onnx(module, file, opset=self.opset, image_size=only)
             else:
-                export_torch(module, file)
+                export_torch(module, file, image_size=only)
             measured = measure_parity(module, load_runtime(file), sizes)
             failures = sorted({name for parity in measured for name in parity.failures})
             _print(console, measured)
@@ -110,6 +113,8 @@ class Export:
         if min(height, width) < least:
             msg = f"image_size must be at least {least} x {least}, got {height} x {width}"
             raise ValueError(msg)
+        if self.fixed_size:
+            return [(height, width)]
         return [(height, width), (max(width * 3 // 4, least), max(height * 2 // 3, least))]
 
 
