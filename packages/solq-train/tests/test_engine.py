@@ -127,6 +127,22 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
     assert records(tmp_path / "parts") == records(tmp_path / "whole")
 
 
+def test_a_resumed_run_goes_on_with_its_averaged_weights(
+    start, small_config, tmp_path, monkeypatch
+):
+    config = replace(small_config, ema_decay=0.9, checkpoint_every=1)
+    start(config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            start(config, tmp_path / "parts")
+    start(config, tmp_path / "parts", resume=True)
+    for folder in (LAST, BEST):
+        assert weights(tmp_path / "parts" / folder) == weights(tmp_path / "whole" / folder)
+    with pytest.raises(ValueError, match="it was made with ema_decay"):
+        start(small_config, tmp_path / "parts", resume=True)
+
+
 def test_a_resumed_run_tells_the_time_of_both_parts_apart(start, small_config, tmp_path):
     first = start(replace(small_config, max_steps=2), tmp_path)
     second = start(small_config, tmp_path, resume=True)

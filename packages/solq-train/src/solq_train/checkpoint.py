@@ -46,7 +46,7 @@ class Progress:
     step: int = 0  # finished steps
     evaluated: int = 0  # the step of the last evaluation
     seconds: float = 0.0  # spent in training, evaluations left out
-    best: float = -1.0  # the best mask AP so far
+    best: float = -1.0  # the best AP so far, of masks where there are any
 
 
 @dataclass(frozen=True, kw_only=True)
