@@ -396,7 +396,7 @@ def test_an_image_to_predict_that_is_broken_is_left_out(
     assert ran.code == 1
     message = f"left out: image {broken_image}: not a whole image file"
     assert "".join(message.split()) in "".join(ran.errors.split())  # lines are wrapped
-    assert " objects in 2 images, 1 image could not be read" in ran.output
+    assert " objects in 2 images, 1 file could not be read" in ran.output
     assert written(tmp_path / "out") == {"000001.png", "000002.png", "predictions.json"}
 
 

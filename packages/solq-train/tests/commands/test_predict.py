@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from fractions import Fraction
+from itertools import islice
 
+import av
+import numpy as np
 import pytest
 from PIL import Image
 
-from solq_maskcodec import rle_to_polygons
+from solq_maskcodec import rle_to_masks, rle_to_polygons
 from solq_model.result import Result
+from solq_train.video import Video, open_video, write_video
 
 
 @pytest.fixture
@@ -136,3 +141,115 @@ def test_a_path_that_is_not_there_is_refused_by_name(predict, tmp_path):
     ran = predict(tmp_path / "none.png")
     assert ran.code == 2
     assert f"images {tmp_path / 'none.png'}: no such file or folder" in ran.errors
+
+
+def test_each_mask_becomes_a_picture_of_its_own_on_request(predict, shapes, tmp_path):
+    named = ("--threshold", 0, "--top-k", 3, "--masks", "--no-overlays")
+    assert predict(shapes / "val" / "000001.png", *named).code == 0
+    assert names(tmp_path / "out") == ["masks", "predictions.json"]
+    detections = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    pictures = sorted((tmp_path / "out" / "masks" / "000001").iterdir())
+    for number, (path, detection) in enumerate(zip(pictures, detections, strict=True)):
+        assert path.name == f"{number:03d}-{detection['category_id']}.png"
+        expected = rle_to_masks([detection["segmentation"]])[0]
+        with Image.open(path) as picture:
+            assert (np.asarray(picture.convert("L")) > 0).tolist() == expected.tolist()
+
+
+@pytest.fixture
+def clip(shapes, tmp_path):
+    """The four validation images, three times over, as a video."""
+    path = tmp_path / "clip.mp4"
+    with write_video(path, Fraction(5)) as write:
+        for file in sorted((shapes / "val").iterdir()) * 3:
+            with Image.open(file) as picture:
+                write(picture.convert("RGB"))
+    return path
+
+
+def test_a_video_is_drawn_and_its_detections_say_in_which_frame(predict, clip, tmp_path):
+    named = ("--threshold", 0, "--top-k", 2, "--frame-step", 2, "--masks")
+    ran = predict(clip, *named)
+    assert (ran.code, ran.errors) == (0, "")
+    assert "12 objects in 6 images" in ran.output
+    output = tmp_path / "out"
+    assert names(output) == ["clip.mp4", "masks", "predictions.json"]
+    drawn = open_video(output / "clip.mp4")
+    assert (drawn.num_frames, drawn.rate) == (6, Fraction(5, 2))
+    detections = json.loads((output / "predictions.json").read_text())
+    assert [d["frame"] for d in detections] == [n for n in range(0, 12, 2) for _ in range(2)]
+    assert detections[-1]["seconds"] == pytest.approx(2.0)
+    assert {d["image_id"] for d in detections} == {"clip.mp4"}
+    assert len(list((output / "masks" / "clip").iterdir())) == 12
+
+
+def test_frames_have_the_results_of_images(predict, solq, trained, clip, tmp_path):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for frame in open_video(clip).frames():
+        frame.picture.save(frames / f"{frame.number:02d}.png")
+    assert predict(clip, "--threshold", 0, "--top-k", 3, "--no-overlays").code == 0
+    named = ("--threshold", 0, "--top-k", 3, "--model", trained / "best", "--no-overlays")
+    assert solq("predict", frames, *named, "--output", tmp_path / "alone").code == 0
+    detections, expected = (
+        json.loads((tmp_path / folder / "predictions.json").read_text())
+        for folder in ("out", "alone")
+    )
+    for one, other in zip(detections, expected, strict=True):
+        assert f"{one['frame']:02d}.png" == other["image_id"]
+        assert one["score"] == pytest.approx(other["score"], abs=1e-4)
+
+
+def test_of_a_video_that_was_cut_off_the_frames_before_stay(predict, shapes, clip, tmp_path):
+    cut = tmp_path / "cut.mp4"
+    with (
+        av.open(str(clip)) as source,
+        av.open(str(cut), "w", options={"movflags": "faststart"}) as target,
+    ):  # what is in the file, before the frames
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    data = cut.read_bytes()
+    cut.write_bytes(data[: len(data) * 2 // 3])
+    ran = predict(shapes / "val" / "000001.png", cut, "--threshold", 0, "--top-k", 1)
+    found = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    frames = [d["frame"] for d in found if "frame" in d]
+    assert 0 < len(frames) < 12
+    assert open_video(tmp_path / "out" / "cut.mp4").num_frames == len(frames)
+    assert ran.code == 0
+    assert f"{len(frames)} of the 12 frames that it announces are there" in ran.errors
+
+
+def test_where_decoding_fails_the_frames_before_stay_and_the_exit_code_is_1(
+    predict, clip, tmp_path, monkeypatch
+):
+    frames = Video.frames
+
+    def fail_after_five(video, step):
+        yield from islice(frames(video, step), 5)
+        msg = f"video {video.path}: broken after 5 frames (no key frame)"
+        raise ValueError(msg)
+
+    monkeypatch.setattr(Video, "frames", fail_after_five)
+    ran = predict(clip, "--threshold", 0, "--top-k", 1)
+    assert ran.code == 1
+    assert "left out: video" in ran.errors
+    assert "broken after 5 frames" in ran.errors
+    assert "5 objects in 5 images, 1 file could not be read" in ran.output
+    assert open_video(tmp_path / "out" / "clip.mp4").num_frames == 5
+
+
+def test_a_file_named_like_a_video_that_is_none_is_refused_before_the_work(predict, tmp_path):
+    (tmp_path / "notes.mp4").write_text("no frames here")
+    ran = predict(tmp_path / "notes.mp4")
+    assert ran.code == 2
+    assert f"video {tmp_path / 'notes.mp4'}: not a video file" in ran.errors
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_step_of_no_frames_is_refused(predict, shapes):
+    ran = predict(shapes / "val", "--frame-step", 0)
+    assert ran.code == 2
+    assert "frame_step must be at least 1, got 0" in ran.errors

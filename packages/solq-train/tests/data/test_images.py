@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +117,18 @@ def test_the_image_folder_itself_may_be_a_link(small_set: Any) -> None:
     link = small_set.folder / "link"
     link.symlink_to(small_set.images)
     assert path_fault(link, "a.png") is None
+
+
+def test_a_small_file_that_claims_a_huge_picture_is_refused_before_it_is_unpacked(
+    small_set: Any,
+) -> None:
+    side = 60_000
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    parts = {b"IHDR": header, b"IDAT": zlib.compress(bytes(1000)), b"IEND": b""}
+    chunks = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts.items()
+    ]
+    (small_set.images / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    with pytest.raises(DataError, match=r"bomb\.png: must be a whole image .* decompression bomb"):
+        load_image(small_set.images, record("bomb.png", width=side, height=side))

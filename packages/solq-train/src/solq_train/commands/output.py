@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,8 +44,11 @@ def results_folder(output: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for file in output.iterdir():
-            file.unlink()
+        for entry in output.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
         if not existed:
             output.rmdir()
         raise

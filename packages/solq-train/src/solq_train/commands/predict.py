@@ -1,45 +1,62 @@
-"""`solq predict`: a model on images → pictures and COCO detections."""
+"""`solq predict`: a model on images and videos → pictures, masks and COCO detections."""
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+from PIL import Image
 from rich.console import Console
 
-from solq_model.atomic import atomic_file
 from solq_model.images import image_files
+from solq_model.solq import SOLQ
 from solq_train.commands.output import results_folder
+from solq_train.commands.prediction_files import PredictionFiles, prediction_files
 from solq_train.models import open_model
 from solq_train.progress import show_steps
 from solq_train.run import resolve_device
+from solq_train.video import VIDEO_SUFFIXES, Frame, Video, open_video
 
-DETECTIONS = "predictions.json"
-SOME_FAILED = 1  # the exit code where there are results, but not of every image
+SOME_FAILED = 1  # the exit code where there are results, but not of all that was asked for
 
 logger = logging.getLogger(__name__)
 
 
+@dataclass(kw_only=True)
+class _Tally:
+    """How it went so far."""
+
+    objects: int = 0
+    results: int = 0  # images and frames
+    failed: list[ValueError] = field(default_factory=list)
+
+    def leave_out(self, error: ValueError) -> None:
+        """Tell what could not be read, or not to its end."""
+        self.failed.append(error)
+        logger.warning("left out: %s", error)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Predict:
-    """Find the objects in images: draws them and writes COCO detections.
+    """Find the objects in images and videos: draws them and writes COCO detections.
 
-    Writes into OUTPUT a picture for each image and `predictions.json`, whose `image_id` is the
-    file name. An image that cannot be read is told and left out; the exit code is then 1.
+    Writes into OUTPUT a picture for each image, an MP4 for each video, and `predictions.json`,
+    whose `image_id` is the file name; detections in a video have `frame` and `seconds` besides.
+    What cannot be read is told and left out; the exit code is then 1. Videos need the extra
+    `video`.
     """
 
     images: Annotated[
         tuple[Path, ...],
         tyro.conf.Positional,
-        tyro.conf.arg(metavar="IMAGE [IMAGE ...]", help_behavior_hint=""),
+        tyro.conf.arg(metavar="FILE [FILE ...]", help_behavior_hint=""),
     ]
-    """Image files, or folders of images."""
+    """Image files, videos (told by an ending such as .mp4), or folders of images."""
     model: str
     """Saved model (a folder such as runs/demo/best), hub id (owner/name), or published file."""
     output: Path
@@ -50,46 +67,69 @@ class Predict:
     """Most objects in one image."""
     batch_size: int = 4
     """Images that pass the network together; changes time and memory, not results."""
+    frame_step: int = 1
+    """Of a video, take every so many-th frame."""
+    overlays: bool = True
+    """Draw the objects into the images and videos."""
+    masks: bool = False
+    """Write each mask as a PNG of its own: masks/NAME/NUMBER-CATEGORY.png."""
     polygons: bool = False
-    """Write masks as polygons in place of run lengths."""
+    """In predictions.json, masks as polygons in place of run lengths."""
     device: str = "auto"
     """auto: the GPU where there is one, else the CPU."""
 
     def run(self, console: Console) -> int:
         """Predict; the exit code."""
-        files = _image_files(self.images)
+        if self.frame_step < 1:
+            msg = f"frame_step must be at least 1, got {self.frame_step}"
+            raise ValueError(msg)
+        files = _files(self.images)
         with results_folder(self.output):
-            num_objects, num_failed = self._predict(files, console)
-        num_read = len(files) - num_failed
-        images = "image" if num_failed == 1 else "images"
-        left_out = f", {num_failed} {images} could not be read" if num_failed else ""
+            tally = self._predict(files, console)
+        num_failed = len(tally.failed)
+        files_left = f"{num_failed} file{'' if num_failed == 1 else 's'}"
+        left_out = f", {files_left} could not be read" if num_failed else ""
         console.print(
-            f"{num_objects} objects in {num_read} images{left_out}, see {self.output}",
+            f"{tally.objects} objects in {_images(tally.results)}{left_out}, see {self.output}",
             highlight=False,
         )
         return SOME_FAILED if num_failed else 0
 
-    def _predict(self, files: list[Path], console: Console) -> tuple[int, int]:
-        """Write pictures and detections; the numbers of objects found and of images left out.
-
-        Memory does not grow with the number of images.
-        """
+    def _predict(self, files: list[Path], console: Console) -> _Tally:
+        """Write the results; memory grows neither with images nor with the length of videos."""
+        videos = [open_video(file) for file in files if _is_video(file)]
         model = open_model(self.model).to(resolve_device(self.device))
         names = _distinct_names(files)
-        failed: dict[int, ValueError] = {}
-        num_objects = 0
-        with (
-            show_steps(console, "predict", len(files)) as advance,
-            _json_list(self.output / DETECTIONS) as write,
-        ):
+        tally = _Tally()
+        with prediction_files(
+            self.output, overlays=self.overlays, masks=self.masks, polygons=self.polygons
+        ) as output:
+            images = {file: names[file] for file in files if not _is_video(file)}
+            self._predict_images(model, images, output, tally, console)
+            for video in videos:
+                self._predict_video(model, video, names[video.path], output, tally, console)
+        if tally.failed and not tally.results:
+            raise tally.failed[0]
+        return tally
 
-            def leave_out(index: int, error: ValueError) -> None:
-                failed[index] = error
-                logger.warning("left out: %s", error)
+    def _predict_images(
+        self,
+        model: SOLQ,
+        names: dict[Path, str],
+        output: PredictionFiles,
+        tally: _Tally,
+        console: Console,
+    ) -> None:
+        if not names:
+            return
+        with show_steps(console, "predict", len(names)) as advance:
+
+            def leave_out(_index: int, error: ValueError) -> None:
+                tally.leave_out(error)
                 advance()
 
             results = model.predict_each(
-                files,
+                list(names),
                 threshold=self.threshold,
                 top_k=self.top_k,
                 batch_size=self.batch_size,
@@ -97,32 +137,47 @@ class Predict:
             )
             for result in results:
                 assert result.path is not None
-                result.save(self.output / names[result.path])
-                for detection in result.to_coco(result.path.name, polygons=self.polygons):
-                    write(detection)
-                num_objects += len(result)
+                output.add_image(result, result.path, names[result.path])
+                tally.objects += len(result)
+                tally.results += 1
                 advance(text=f"{result.path.name}: {len(result)} objects")
-        if len(failed) == len(files):
-            raise failed[0]
-        return num_objects, len(failed)
+
+    def _predict_video(
+        self,
+        model: SOLQ,
+        video: Video,
+        name: str,
+        output: PredictionFiles,
+        tally: _Tally,
+        console: Console,
+    ) -> None:
+        read: deque[Frame] = deque()
+
+        def pictures() -> Iterator[Image.Image]:
+            # A file that breaks off must not take along the frames that wait for their batch.
+            try:
+                for frame in video.frames(self.frame_step):
+                    read.append(frame)
+                    yield frame.picture
+            except ValueError as error:
+                tally.leave_out(error)
+
+        results = model.predict_each(
+            pictures(), threshold=self.threshold, top_k=self.top_k, batch_size=self.batch_size
+        )
+        total = -(-video.num_frames // self.frame_step)
+        with (
+            output.add_video(video.path, name, video.rate / self.frame_step) as add,
+            show_steps(console, f"predict {video.path.name}", total) as advance,
+        ):
+            for result in results:
+                add(result, read.popleft())
+                tally.objects += len(result)
+                tally.results += 1
+                advance(text=f"{len(result)} objects")
 
 
-@contextmanager
-def _json_list(path: Path) -> Iterator[Callable[[object], None]]:
-    """Writes items into a JSON list that is never held as a whole; it is there when complete."""
-    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        before = "["
-
-        def write(item: object) -> None:
-            nonlocal before
-            file.write(before + json.dumps(item))
-            before = ",\n"
-
-        yield write
-        file.write("[]\n" if before == "[" else "]\n")
-
-
-def _image_files(paths: tuple[Path, ...]) -> list[Path]:
+def _files(paths: tuple[Path, ...]) -> list[Path]:
     """All files, those of folders among them, each once; ValueError for a path that is none."""
     files: dict[Path, None] = {}
     for path in paths:
@@ -136,15 +191,23 @@ def _image_files(paths: tuple[Path, ...]) -> list[Path]:
     return list(files)
 
 
+def _is_video(file: Path) -> bool:
+    return file.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _images(number: int) -> str:
+    return f"{number} image{'' if number == 1 else 's'}"
+
+
 def _distinct_names(files: list[Path]) -> dict[Path, str]:
-    """A PNG name for each file; the same name from two folders gets a number."""
+    """A name without an ending for each file; the same name from two folders gets a number."""
     names: dict[Path, str] = {}
     taken: set[str] = set()
     for file in files:
-        name, number = f"{file.stem}.png", 1
+        name, number = file.stem, 1
         while name in taken:
             number += 1
-            name = f"{file.stem}-{number}.png"
+            name = f"{file.stem}-{number}"
         taken.add(name)
         names[file] = name
     return names
