@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.v2 import functional as vision
 
+from solq_model.images import to_tensor
 from solq_model.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, normalize, resize_size
 
 
@@ -50,7 +52,7 @@ def test_normal_pixels_have_imagenets_mean_and_deviation():
     picture = Image.new("RGB", (2, 1), (0, 255, 51))
     expected = torch.tensor([0.0, 1.0, 0.2]) - torch.tensor(IMAGENET_MEAN)
     expected = (expected / torch.tensor(IMAGENET_STD))[:, None, None].expand(3, 1, 2)
-    torch.testing.assert_close(normalize(picture), expected)
+    torch.testing.assert_close(normalize(to_tensor(picture)), expected)
 
 
 def test_an_image_is_resized_then_normalised():
@@ -59,19 +61,21 @@ def test_an_image_is_resized_then_normalised():
     assert tensor.shape == (3, 60, 80)
     assert tensor.dtype == torch.float32
     resized = picture.resize((80, 60), Image.Resampling.BILINEAR)
-    assert torch.equal(tensor, normalize(resized))
+    assert torch.equal(tensor, normalize(to_tensor(resized)))
 
 
 def test_an_image_of_the_right_size_keeps_its_pixels():
     picture = noise_picture(32, 48)
-    assert torch.equal(Preprocessing(short_side=32, max_size=100)(picture), normalize(picture))
+    assert torch.equal(
+        Preprocessing(short_side=32, max_size=100)(picture), normalize(to_tensor(picture))
+    )
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "CMYK"])
 def test_pictures_of_any_mode_become_rgb(mode):
     picture = noise_picture(8, 8).convert(mode)
     tensor = Preprocessing(short_side=8, max_size=8)(picture)
-    assert torch.equal(tensor, normalize(picture.convert("RGB")))
+    assert torch.equal(tensor, normalize(to_tensor(picture.convert("RGB"))))
 
 
 @pytest.mark.parametrize(
@@ -85,3 +89,11 @@ def test_sides_that_make_no_image_are_refused(sides):
 def test_json_and_back_is_the_same():
     preprocessing = Preprocessing(short_side=128, max_size=256)
     assert Preprocessing(**preprocessing.to_json()) == preprocessing
+
+
+def test_pixels_are_those_of_torchvisions_transforms_bit_for_bit():
+    picture = noise_picture(37, 53)
+    found = Preprocessing(short_side=61, max_size=100)(picture)
+    resized = vision.resize(picture, [61, 87])
+    expected = vision.to_dtype(vision.pil_to_tensor(resized), scale=True)
+    assert torch.equal(found, vision.normalize(expected, IMAGENET_MEAN, IMAGENET_STD))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -49,7 +50,7 @@ def names_of(command: type, *positional: str) -> set[str]:
         (("demo",), names_of(Demo)),
         (("train",), names_of(Train) | set(options(TrainConfig()))),
         (("evaluate",), names_of(Evaluate)),
-        (("predict",), names_of(Predict, "images") | {"IMAGE"}),
+        (("predict",), {*names_of(Predict, "images", "overlays"), "FILE", "--no-overlays"}),
         (("export",), {*names_of(Export, "model", "grid_sample"), "MODEL", "--no-grid-sample"}),
         (("data",), {"make-shapes", "check"}),
         (("data", "make-shapes"), names_of(MakeShapes, "directory") | {"PATH"}),
@@ -217,3 +218,8 @@ def test_the_module_runs_as_the_command(monkeypatch, capsys):
     with pytest.raises(SystemExit, match="0"):
         runpy.run_module("solq_train", run_name="__main__")
     assert "make-shapes" in capsys.readouterr().out
+
+
+def test_the_command_line_starts_without_what_takes_seconds_to_import():
+    program = "import sys, solq_train.cli; sys.exit('torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

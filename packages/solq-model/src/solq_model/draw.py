@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from solq_model.atomic import atomic_file
+from solq_model.images import to_picture, to_tensor
 
 # Okabe and Ito's colours (2008) without black, then five more, each the farthest from all before it
 # in CIELAB as normal and as (Machado et al. 2009) protan, deutan and tritan eyes see it.
@@ -52,7 +52,7 @@ def draw_instances(
     (its category, say); by default each instance has the next one. `scale` enlarges the picture;
     by default small images grow by a whole factor and others keep their size.
     """
-    pixels = pil_to_tensor(image.convert("RGB")) if isinstance(image, Image.Image) else image.cpu()
+    pixels = to_tensor(image.convert("RGB")) if isinstance(image, Image.Image) else image.cpu()
     boxes = boxes.detach().float().cpu()
     if masks is None:
         masks = torch.zeros(len(labels), *pixels.shape[1:], dtype=torch.bool)
@@ -64,7 +64,7 @@ def draw_instances(
     if scale < 1:
         msg = f"scale must be at least 1, got {scale}"
         raise ValueError(msg)
-    canvas = to_pil_image(pixels).resize((width * scale, height * scale), Image.Resampling.BICUBIC)
+    canvas = to_picture(pixels).resize((width * scale, height * scale), Image.Resampling.BICUBIC)
     line = max(1, round(min(canvas.size) / 240))
     painted = _paint_masks(canvas, masks, colors, alpha=alpha, scale=scale, line=line)
     _draw_boxes(painted, boxes * scale, labels, colors, line=line)
@@ -128,7 +128,7 @@ def _paint_masks(
     line: int,
 ) -> Image.Image:
     """The canvas under filled and outlined masks, large ones first: none hides a small one."""
-    painted = pil_to_tensor(canvas).float()
+    painted = to_tensor(canvas).float()
     for index in masks.flatten(1).sum(1).argsort(descending=True, stable=True).tolist():
         if not masks[index].any():
             continue
@@ -137,8 +137,7 @@ def _paint_masks(
         color = torch.tensor(_color(colors[index]), dtype=region.dtype)[:, None, None]
         region.copy_(torch.where(mask, torch.lerp(region, color, alpha), region))
         region.copy_(torch.where(outline(mask, line), color, region))
-    picture: Image.Image = to_pil_image(painted.round().to(torch.uint8))
-    return picture
+    return to_picture(painted.round().to(torch.uint8))
 
 
 def outline(mask: Bool[Tensor, "height width"], line: int) -> Bool[Tensor, "height width"]:

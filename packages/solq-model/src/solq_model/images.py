@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -61,6 +62,17 @@ def open_image(image: ImageInput) -> Image.Image:
         return Image.fromarray(_pixels(image)).convert("RGB")
     msg = f"image must be a path, a PIL image, an array or a tensor, got {type(image).__name__}"
     raise ValueError(msg)
+
+
+def to_tensor(picture: Image.Image) -> UInt8[Tensor, "channels height width"]:
+    """The pixels of a picture of 8 bits, RGB or grey."""
+    pixels = torch.from_numpy(np.array(picture))
+    return pixels.permute(2, 0, 1).contiguous() if pixels.ndim == 3 else pixels[None]
+
+
+def to_picture(pixels: UInt8[Tensor, "3 height width"]) -> Image.Image:
+    """The RGB picture of these pixels."""
+    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
 def _open_file(path: Path) -> Image.Image:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
+
+from solq_model.images import to_tensor
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -34,9 +36,22 @@ def resize_size(
     return short_side, int(short_side * width / height)
 
 
-def normalize(image: Image.Image) -> Float[Tensor, "3 height width"]:
-    """Float tensor of an RGB image with ImageNet's mean and deviation."""
-    return F.normalize(F.to_dtype(F.pil_to_tensor(image), scale=True), IMAGENET_MEAN, IMAGENET_STD)
+def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The picture at this (height, width): bilinear, over all pixels where it becomes smaller."""
+    height, width = size
+    return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def normalize(
+    pixels: UInt8[Tensor, "*batch 3 height width"],
+) -> Float[Tensor, "*batch 3 height width"]:
+    """RGB pixels with ImageNet's mean and deviation, on their device."""
+    mean, deviation = (
+        torch.tensor(values, device=pixels.device)[:, None, None]
+        for values in (IMAGENET_MEAN, IMAGENET_STD)
+    )
+    # Times 1/255 and not by 255, which differs in the last bit: as torchvision does it.
+    return pixels.float().mul_(1 / 255).sub_(mean).div_(deviation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +68,8 @@ class Preprocessing:
 
     def __call__(self, image: Image.Image) -> Float[Tensor, "3 height width"]:
         size = resize_size((image.height, image.width), self.short_side, self.max_size)
-        # On PIL images: their anti-aliased resize is what the published pixels come from.
-        return normalize(F.resize(image.convert("RGB"), list(size)))
+        # Pillow's anti-aliased resize is what the published pixels come from.
+        return normalize(to_tensor(resize(image.convert("RGB"), size)))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from solq_model import initialize
 from solq_model.attention import DeformableAttention, FeedForward
-from solq_model.backbones import ResNetBackbone, SwinBackbone
 from solq_model.categories import Categories
 from solq_model.checkpointing import Checkpointed
 from solq_model.config import ModelConfig
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+    from solq_model.backbones import ResNetBackbone, SwinBackbone
     from solq_model.explain import Explanation
     from solq_model.images import ImageInput
     from solq_model.result import Result
@@ -351,6 +351,9 @@ def build_model(config: ModelConfig) -> SOLQ:
 
 
 def _backbone(config: ModelConfig, num_outputs: int) -> ResNetBackbone | SwinBackbone:
+    # Not before a network is built: torchvision, which they stand on, takes seconds to import.
+    from solq_model.backbones import ResNetBackbone, SwinBackbone
+
     if config.backbone.startswith("swin"):
         return SwinBackbone(
             name=config.backbone,

@@ -8,6 +8,7 @@ from PIL import Image
 
 from solq_model.export import InferenceModule
 from solq_model.export.parity import example_images
+from solq_model.images import to_tensor
 from solq_model.postprocess import postprocess
 from solq_model.preprocess import normalize
 from solq_model.records import PaddedImages
@@ -39,7 +40,7 @@ def test_uint8_images_are_normalised_as_the_model_does_it(model):
     images = example_images(module, (64, 96), seed=1)
     picture = Image.fromarray(images[0].permute(1, 2, 0).numpy())
     with torch.no_grad():
-        expected = InferenceModule(model)(normalize(picture)[None])
+        expected = InferenceModule(model)(normalize(to_tensor(picture))[None])
         found = module(images)
     assert images.dtype == torch.uint8
     for name, tensor in found.items():

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
@@ -20,7 +19,6 @@ from torch.utils.data import DataLoader, Subset
 
 from solq_maskcodec import MaskCodec
 from solq_model import Categories, build_model
-from solq_model.backbones import SwinBackbone, load_resnet_weights, load_swin_weights
 from solq_model.preprocess import Preprocessing
 from solq_model.solq import SOLQ
 from solq_train.checkpoint import Trained
@@ -309,6 +307,8 @@ def load_backbone(model: SOLQ, source: str) -> None:
 
     For a Swin Transformer the file may be one of those its authors published, too.
     """
+    from solq_model.backbones import SwinBackbone, load_resnet_weights, load_swin_weights
+
     state = _backbone_state(model.config.backbone, source)
     try:
         if isinstance(model.backbone, SwinBackbone):
@@ -323,6 +323,8 @@ def load_backbone(model: SOLQ, source: str) -> None:
 def _backbone_state(backbone: str, source: str) -> dict[str, Any]:
     """The tensors of a file, or those that torchvision offers for "imagenet"."""
     if source == "imagenet":
+        import torchvision  # which takes seconds
+
         try:
             weights = torchvision.models.get_model_weights(backbone)["IMAGENET1K_V1"]
         except ValueError as error:

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 from torch import Tensor
-from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from solq_model.draw import PALETTE, outline
 from solq_model.explain.strokes import (
@@ -21,6 +20,7 @@ from solq_model.explain.strokes import (
     draw_frame,
     heat_colors,
 )
+from solq_model.images import to_picture, to_tensor
 
 BEYOND = (58, 61, 68)  # where there is no image
 DIMMED = [30 + round(0.45 * level) for level in range(256)]  # of each level of a channel
@@ -109,9 +109,9 @@ def draw_heat(
     heat = density(view, samples, level_sizes, (image.height, image.width))
     # The root shows what is little beside the peaks; where nothing is read, the image stays.
     heat = (heat / heat.max().clamp(min=1e-12)).sqrt()
-    panel = pil_to_tensor(view.crop(_dimmed(image), BEYOND)).float()
+    panel = to_tensor(view.crop(_dimmed(image), BEYOND)).float()
     mixed = torch.lerp(panel, heat_colors(heat).permute(2, 0, 1), heat.clamp(max=0.85))
-    picture: Image.Image = to_pil_image(mixed.round().to(torch.uint8))
+    picture = to_picture(mixed.round().to(torch.uint8))
     fine = replace(view, scale=view.scale * FINER)
     picture = picture.resize(fine.size, Image.Resampling.BICUBIC)
     _draw_shapes(picture, fine, shapes)
@@ -150,7 +150,7 @@ def _draw_shapes(panel: Image.Image, view: View, shapes: Shapes) -> None:
         soft = view.crop(mask_image(shapes.mask), 0)
         # Smooth over about a pixel of the image, which is a stair on an enlarged panel.
         soft = soft.filter(ImageFilter.GaussianBlur(0.6 * view.scale))
-        edge = outline(pil_to_tensor(soft)[0] >= 128, FINER)
+        edge = outline(to_tensor(soft)[0] >= 128, FINER)
         panel.paste(WHITE, mask=mask_image(edge))
     draw = ImageDraw.Draw(panel)
     corners = view.place(shapes.reference.view(-1, 2)).tolist()
@@ -163,5 +163,4 @@ def _draw_shapes(panel: Image.Image, view: View, shapes: Shapes) -> None:
 
 def mask_image(mask: Bool[Tensor, "height width"]) -> Image.Image:
     """The mask as a grey image, 255 inside."""
-    picture: Image.Image = to_pil_image(mask.to(torch.uint8) * 255)
-    return picture
+    return Image.fromarray(mask.to(torch.uint8).mul(255).cpu().numpy())

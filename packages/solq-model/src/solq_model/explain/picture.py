@@ -8,7 +8,6 @@ from typing import Literal, get_args
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.transforms.v2.functional import pil_to_tensor
 
 from solq_model.draw import draw_instances
 from solq_model.explain.explanation import Explanation, Style
@@ -30,6 +29,7 @@ from solq_model.explain.panel import (
     mask_image,
 )
 from solq_model.explain.strokes import FADED, FINER, INK, PAPER, draw_frame
+from solq_model.images import to_tensor
 
 WIDTH = 960  # pixels of every picture, whatever the image's size
 MARGIN = 16
@@ -154,7 +154,7 @@ def _overview(explanation: Explanation, view: View) -> Image.Image:
     more_x, more_y = (width / scale - image.width) / 2, (height / scale - image.height) / 2
     whole = View(-more_x, -more_y, image.width + more_x, image.height + more_y, scale * FINER)
     mask = explanation.mask
-    found = None if mask is None else pil_to_tensor(whole.crop(mask_image(mask), 0)) >= 128
+    found = None if mask is None else to_tensor(whole.crop(mask_image(mask), 0)) >= 128
     panel = draw_instances(
         whole.crop(image, BEYOND),
         found,

@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from solq_model.attention import DeformableAttention, Sampler, sample_with_kernel
-from solq_model.backbones.swin import WindowAttention, attend
 from solq_model.records import Memory
 
 Sampling = Literal["kernel", "grid_sample", "gather"]
@@ -52,6 +51,9 @@ def use_sampling(model: nn.Module, sampling: Sampling) -> None:
 
     Where that is not by the compiled operator, windows attend by plain products too.
     """
+    # Here, because torchvision, which it stands on, takes seconds to import.
+    from solq_model.backbones.swin import WindowAttention, attend
+
     if sampling not in SAMPLERS:
         msg = f"sampling must be one of {', '.join(SAMPLERS)}, got {sampling!r}"
         raise ValueError(msg)

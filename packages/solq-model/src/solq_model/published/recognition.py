@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from solq_model import presets
-from solq_model.backbones.swin import SIZES
 from solq_model.config import ModelConfig
 from solq_model.published.foreign import PUBLISHED, describe_names, family_of
 
@@ -203,6 +202,9 @@ def _preset(backbone: str) -> ModelConfig:
 
 def _backbone(shapes: Shapes) -> str:
     if shapes.has(f"{BODY}patch_embed."):
+        # Here, because torchvision, which it stands on, takes seconds to import.
+        from solq_model.backbones.swin import SIZES
+
         width = shapes.size(f"{BODY}patch_embed.proj.weight", 0)
         depths = tuple(shapes.count(f"{BODY}layers.{stage}.blocks.") for stage in range(4))
         for name, size in SIZES.items():

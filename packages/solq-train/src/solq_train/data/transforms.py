@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float32
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional as vision
 
+from solq_model import preprocess
+from solq_model.images import to_tensor
 from solq_model.preprocess import normalize, resize_size
 from solq_train.data.records import Target
 
@@ -40,7 +41,7 @@ class EvalTransform:
         """The normalised image and the target in its pixels."""
         size = resize_size(target.image_size, self.short_side, self.max_size)
         picture, target = resize(picture, target, size)
-        return normalize(picture), target
+        return normalize(to_tensor(picture)), target
 
 
 class TrainTransform:
@@ -93,7 +94,7 @@ class TrainTransform:
             picture, target = resize(picture, target, size)
             picture, target = crop(picture, target, *self._crop_region(target.image_size, rng))
         picture, target = self._resize(picture, target, rng)
-        return normalize(picture), target
+        return normalize(to_tensor(picture)), target
 
     def _resize(
         self, picture: Image.Image, target: Target, rng: random.Random
@@ -119,7 +120,7 @@ def resize(
     if size == (height, width):
         return picture, target
     scale_y, scale_x = size[0] / height, size[1] / width
-    return vision.resize(picture, list(size)), replace(
+    return preprocess.resize(picture, size), replace(
         target,
         image_size=size,
         boxes=target.boxes * torch.tensor([scale_x, scale_y, scale_x, scale_y]),
@@ -133,7 +134,7 @@ def flip_horizontally(picture: Image.Image, target: Target) -> tuple[Image.Image
     width = target.image_size[1]
     boxes = torch.stack([width - x1, y0, width - x0, y1], dim=1)
     flipped = replace(target, boxes=boxes, masks=target.masks.flip(-1))
-    return vision.horizontal_flip(picture), flipped
+    return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT), flipped
 
 
 def flip_vertically(picture: Image.Image, target: Target) -> tuple[Image.Image, Target]:
@@ -142,7 +143,7 @@ def flip_vertically(picture: Image.Image, target: Target) -> tuple[Image.Image, 
     height = target.image_size[0]
     boxes = torch.stack([x0, height - y1, x1, height - y0], dim=1)
     flipped = replace(target, boxes=boxes, masks=target.masks.flip(-2))
-    return vision.vertical_flip(picture), flipped
+    return picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM), flipped
 
 
 def transpose(picture: Image.Image, target: Target) -> tuple[Image.Image, Target]:
@@ -176,7 +177,7 @@ def crop(
         labels=target.labels[kept],
         masks=target.masks[kept, top : top + height, left : left + width],
     )
-    return vision.crop(picture, top, left, height, width), cut
+    return picture.crop((left, top, left + width, top + height)), cut
 
 
 def _resize_masks(
