@@ -1,7 +1,8 @@
-"""What a run leaves for people: the summary and the report."""
+"""What a run leaves: detections, the summary and the report."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from importlib.metadata import version
@@ -16,7 +17,7 @@ from solq_train.data import annotation_mask, find_split, read_coco
 from solq_train.engine import TrainingResult
 from solq_train.evaluation import Evaluation
 from solq_train.metrics import CocoMetrics, evaluate_detections
-from solq_train.outcome import REPORT, SUMMARY, write_outcome
+from solq_train.outcome import DETECTIONS, REPORT, SUMMARY, write_outcome
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def finish(trained, split, small_config, tmp_path, monkeypatch):
     """Writes the outcome of a run with these detections; it and the report as it was given."""
     output = tmp_path / "run"
     shutil.copytree(trained, output)
-    for name in (SUMMARY, REPORT):
+    for name in (DETECTIONS, SUMMARY, REPORT):
         (output / name).unlink()
     reports = []
     real = outcome.write_report
@@ -88,6 +89,24 @@ def test_the_summary_has_the_numbers_the_times_and_the_versions(finish, split):
     assert (summary["steps"], summary["epochs"]) == (4, 2)
     assert (summary["train_seconds"], summary["total_seconds"]) == (1.23, 1.73)
     assert summary["versions"]["solq-train"] == version("solq-train")
+
+
+def test_the_summary_says_what_the_run_was_evaluated_on(finish, split):
+    _, found, _ = finish([])
+    assert found.summary["data"] == {
+        "validation": str(split.annotations),
+        "sha256": hashlib.sha256(split.annotations.read_bytes()).hexdigest(),
+        "folder": str(split.images),
+        "images": 4,
+    }
+
+
+def test_the_detections_of_the_run_are_there_and_give_its_numbers_again(finish, split):
+    output, found, _ = finish(perfect(split, {1, 3}))
+    detections = json.loads((output / DETECTIONS).read_text())
+    assert detections == perfect(split, {1, 3})
+    again = evaluate_detections(split.annotations, detections, ("bbox", "segm"))
+    assert (again["bbox"], again["segm"]) == (found.metrics.bbox, found.metrics.segm)
 
 
 def test_the_report_shows_images_with_objects_and_the_least_covered_first(finish, split):

@@ -1,4 +1,4 @@
-"""What a run leaves for people: `summary.json` and `report.html`."""
+"""What a run leaves: `detections.json`, `summary.json` and `report.html`."""
 
 from __future__ import annotations
 
@@ -34,10 +34,12 @@ from solq_train.data import (
 )
 from solq_train.data.drawing import Legend, draw_ground_truth
 from solq_train.engine import BEST, METRICS, TrainingResult
+from solq_train.json_list import json_list
 from solq_train.metrics import CocoMetrics, ceiling_numbers, codec_ceiling
 from solq_train.provenance import file_sha256, git_state, versions
 from solq_train.report import ExamplePicture, RunReport, read_metrics, write_report
 
+DETECTIONS = "detections.json"
 SUMMARY = "summary.json"
 REPORT = "report.html"
 NUM_PICTURES = 8
@@ -64,16 +66,18 @@ def write_outcome(
     epochs: int,
     timing: dict[str, float],
 ) -> Outcome:
-    """Write the summary and the report of a finished run."""
+    """Write the detections, the summary and the report of a finished run."""
     ids = set(config.data.image_ids) or None
     codec = load_model(output / BEST).codec
     ceiling = None
     if codec is not None:
         ceiling = codec_ceiling(validation.annotations, codec, image_ids=ids)
     metrics = result.evaluation.metrics
+    coco = read_coco(validation.annotations)
     summary = {
         **metrics.to_dict(),
         **ceiling_numbers(ceiling),
+        "data": _data(validation, len(ids or coco.images)),
         "steps": result.progress.step,
         "epochs": epochs,
         "train_seconds": round(result.progress.seconds, 2),
@@ -85,9 +89,11 @@ def write_outcome(
         "versions": versions(),
         "git": git_state(),
     }
+    with json_list(output / DETECTIONS) as write:
+        for detection in result.evaluation.detections:
+            write(detection)
     with atomic_file(output / SUMMARY) as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    coco = read_coco(validation.annotations)
     has_masks = metrics.segm is not None
     pictures = _pictures(coco, validation.images, result.evaluation.detections, ids, has_masks)
     write_report(
@@ -107,6 +113,16 @@ def write_outcome(
         ),
     )
     return Outcome(metrics=metrics, ceiling=ceiling, summary=summary)
+
+
+def _data(validation: Split, num_images: int) -> dict[str, Any]:
+    """What the run was evaluated on, so that others can be told to be comparable."""
+    return {
+        "validation": str(validation.annotations),
+        "sha256": file_sha256(validation.annotations),
+        "folder": str(validation.images),
+        "images": num_images,
+    }
 
 
 def _environment() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -12,9 +11,9 @@ from pathlib import Path
 from PIL import Image
 
 from solq_maskcodec import rle_to_masks
-from solq_model.atomic import atomic_file
 from solq_model.draw import save_picture
 from solq_model.result import Result
+from solq_train.json_list import json_list
 from solq_train.video import Frame, write_video
 
 DETECTIONS = "predictions.json"
@@ -74,7 +73,7 @@ def prediction_files(
     folder: Path, *, overlays: bool, masks: bool, polygons: bool
 ) -> Iterator[PredictionFiles]:
     """The files of a prediction; the list of detections is there when all of them are."""
-    with _json_list(folder / DETECTIONS) as write:
+    with json_list(folder / DETECTIONS) as write:
         yield PredictionFiles(
             folder=folder,
             write_detection=write,
@@ -82,18 +81,3 @@ def prediction_files(
             masks=masks,
             polygons=polygons,
         )
-
-
-@contextmanager
-def _json_list(path: Path) -> Iterator[Callable[[object], None]]:
-    """Writes items into a JSON list that is never held as a whole; it is there when complete."""
-    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        before = "["
-
-        def write(item: object) -> None:
-            nonlocal before
-            file.write(before + json.dumps(item))
-            before = ",\n"
-
-        yield write
-        file.write("[]\n" if before == "[" else "]\n")
