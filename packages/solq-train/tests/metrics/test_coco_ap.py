@@ -182,16 +182,6 @@ def test_flat_names_hold_all_24_numbers(rectangles):
     assert {"bbox.AP", "bbox.AR_100", "segm.AP50", "segm.AP_small"} <= set(numbers)
 
 
-def test_the_table_has_a_column_for_the_ceiling_only_if_given(rectangles):
-    metrics = CocoEvaluator(rectangles).summarize()
-
-    header, first, *_, last = format_table(metrics)
-    assert header == ["", "box", "mask", "meaning"]
-    assert first == ["AP", "0.000", "0.000", "mean over IoU 0.50 to 0.95"]
-    assert last[:3] == ["AR large", "-", "-"]
-    assert format_table(metrics, metrics)[0][3] == "mask ceiling"
-
-
 @pytest.mark.parametrize(
     ("image_id", "image_size", "message"),
     [

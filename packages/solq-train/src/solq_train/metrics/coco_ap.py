@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,14 @@ from solq_model.predict import known_categories
 from solq_model.records import Instances
 from solq_model.result import coco_detections
 from solq_train.data.coco import CocoFile, read_coco
+from solq_train.metrics.ap_stats import (
+    AP_NAMES,
+    SIZES,
+    ApStats,
+    CocoMetrics,
+    EvaluatedCategory,
+    PrecisionRecall,
+)
 
 IouType = Literal["bbox", "segm"]
 Detection = dict[str, Any]  # COCO's result format
@@ -25,76 +33,6 @@ Detection = dict[str, Any]  # COCO's result format
 # Which entry of a detection each evaluation reads. pycocotools is handed only that one: given both,
 # it would take the box's area for the mask's and sort masks into the wrong size classes.
 _FIELD_OF: dict[IouType, str] = {"bbox": "bbox", "segm": "segmentation"}
-
-_MEANINGS = {
-    "AP": "mean over IoU 0.50 to 0.95",
-    "AP50": "IoU 0.50",
-    "AP75": "IoU 0.75",
-    "AP_small": "area below 32² pixels",
-    "AP_medium": "area 32² to 96² pixels",
-    "AP_large": "area above 96² pixels",
-    "AR_1": "recall with 1 detection an image",
-    "AR_10": "recall with 10 detections an image",
-    "AR_100": "recall with 100 detections an image",
-    "AR_small": "recall, area below 32² pixels",
-    "AR_medium": "recall, area 32² to 96² pixels",
-    "AR_large": "recall, area above 96² pixels",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ApStats:
-    """The twelve COCO numbers, in pycocotools' order; -1 where there is no ground truth to find."""
-
-    AP: float
-    AP50: float
-    AP75: float
-    AP_small: float
-    AP_medium: float
-    AP_large: float
-    AR_1: float
-    AR_10: float
-    AR_100: float
-    AR_small: float
-    AR_medium: float
-    AR_large: float
-    by_category: Mapping[int, float]  # category id → AP
-
-    def to_dict(self) -> dict[str, float]:
-        """The twelve numbers by name."""
-        return {name: getattr(self, name) for name in _MEANINGS}
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluatedCategory:
-    """One category of the annotation file and how many objects (crowds apart) it asks for."""
-
-    id: int
-    name: str
-    num_objects: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class CocoMetrics:
-    """Box and mask AP of one set of detections, and the categories they are averaged over."""
-
-    bbox: ApStats
-    segm: ApStats | None  # None: a detector of boxes
-    categories: tuple[EvaluatedCategory, ...]
-
-    @property
-    def ranking_ap(self) -> float:
-        """The AP that models are ranked by: of their masks, of a detector's boxes."""
-        return self.bbox.AP if self.segm is None else self.segm.AP
-
-    def to_dict(self) -> dict[str, float]:
-        """The 24 numbers under flat names such as `bbox.AP` and `segm.AP50`; 12 without masks."""
-        return {
-            f"{field}.{name}": value
-            for field, stats in (("bbox", self.bbox), ("segm", self.segm))
-            if stats is not None
-            for name, value in stats.to_dict().items()
-        }
 
 
 class CocoEvaluator:
@@ -172,25 +110,6 @@ def coco_metrics(
     """Box and mask AP of detections that have both entries; without `has_masks` of boxes alone."""
     stats = _evaluate(coco, detections, ("bbox", "segm") if has_masks else ("bbox",))
     return CocoMetrics(bbox=stats["bbox"], segm=stats.get("segm"), categories=_categories(coco))
-
-
-def format_table(metrics: CocoMetrics, ceiling: CocoMetrics | None = None) -> list[list[str]]:
-    """Rows of text: a header, then name, box, mask and mask ceiling where given, the meaning."""
-    columns = {"box": metrics.bbox.to_dict()}
-    if metrics.segm is not None:
-        columns["mask"] = metrics.segm.to_dict()
-    if ceiling is not None and ceiling.segm is not None:
-        columns["mask ceiling"] = ceiling.segm.to_dict()
-    rows = [["", *columns, "meaning"]]
-    for name, meaning in _MEANINGS.items():
-        values = [format_ap(column[name]) for column in columns.values()]
-        rows.append([name.replace("_", " "), *values, meaning])
-    return rows
-
-
-def format_ap(value: float) -> str:
-    """The number with three decimals; a dash where there was no ground truth to find."""
-    return "-" if value < 0 else f"{value:.3f}"
 
 
 def _categories(coco: CocoFile) -> tuple[EvaluatedCategory, ...]:
@@ -276,13 +195,25 @@ def _stats(ground_truth: COCO, detections: Sequence[Detection], iou_type: IouTyp
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    precision = evaluation.eval["precision"]  # [thresholds, recalls, categories, areas, limits]
-    by_category = {
-        int(category_id): _mean_of_valid(precision[:, :, index, 0, -1])
-        for index, category_id in enumerate(evaluation.params.catIds)
-    }
-    numbers = dict(zip(_MEANINGS, evaluation.stats.tolist(), strict=True))
-    return ApStats(**numbers, by_category=by_category)
+    category_ids = tuple(map(int, evaluation.params.catIds))
+    # [thresholds, recalls, categories, sizes: all, small, medium, large, detections an image]
+    precision = evaluation.eval["precision"][..., -1]
+    numbers = dict(zip(AP_NAMES, evaluation.stats.tolist(), strict=True))
+    return ApStats(
+        **numbers,
+        by_category={
+            category_id: _mean_of_valid(precision[:, :, index, 0])
+            for index, category_id in enumerate(category_ids)
+        },
+        by_category_and_size={
+            category_id: {
+                size: _mean_of_valid(precision[:, :, index, place])
+                for place, size in enumerate(SIZES, start=1)
+            }
+            for index, category_id in enumerate(category_ids)
+        },
+        curves=PrecisionRecall(category_ids=category_ids, precision=precision[..., 0].copy()),
+    )
 
 
 def _mean_of_valid(values: np.ndarray[Any, np.dtype[np.float64]]) -> float:

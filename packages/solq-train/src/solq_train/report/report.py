@@ -22,7 +22,7 @@ from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
 from solq_model.atomic import atomic_file
-from solq_train.metrics.coco_ap import ApStats, CocoMetrics, format_ap, format_table
+from solq_train.metrics.ap_stats import ApStats, CocoMetrics, format_ap, format_table
 from solq_train.report.charts import Series, line_chart
 
 LARGEST_SIDE = 640  # pixels of an embedded picture
