@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from common import save_json
 
+from solq_model.preprocess import normalize
 from solq_train.criterion import encode_targets
 from solq_train.data import Batch, find_split, make_shapes
 from solq_train.recipes import tiny_cpu
@@ -27,7 +28,7 @@ def step_times(run: Run, batches: Iterator[Batch]) -> list[float]:
     marks.append(time.perf_counter())
     targets = encode_targets(batch.targets, run.codec)
     marks.append(time.perf_counter())
-    predictions = run.model(batch.images)
+    predictions = run.model([normalize(image) for image in batch.images])
     marks.append(time.perf_counter())
     losses = run.criterion(predictions, targets)
     marks.append(time.perf_counter())

@@ -15,10 +15,11 @@ from solq_train.step import train_step
 
 @pytest.fixture
 def failed(small_config, shapes, tmp_path):
-    """The folder of a step whose second image is not a number in one pixel."""
+    """The folder of a step whose first convolution overflows."""
     run = prepare_run(small_config, find_split(shapes, "train"))
     batch = next(iter(run.loader))
-    batch.images[1][0, 0, 0] = torch.nan
+    with torch.no_grad():
+        run.model.backbone.body.conv1.weight.fill_(torch.finfo(torch.float32).max)
     with pytest.raises(NonFiniteError):
         train_step(run, batch, 7, tmp_path)
     return tmp_path / FAILURE
@@ -37,6 +38,7 @@ def test_a_repeated_step_comes_to_the_same_terms_and_says_where_it_begins(failed
 def test_a_folder_without_code_only_is_read(failed):
     content = torch.load(failed / "batch.pt", weights_only=True)
     assert set(content) == {"images", "targets"}
+    assert {image.dtype for image in content["images"]} == {torch.uint8}
 
 
 def test_weights_that_were_exchanged_are_noticed(failed):

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from solq_maskcodec import MaskCodec
+from solq_model.preprocess import normalize
 from solq_model.records import Predictions
 from solq_train.criterion import Criterion, Losses, Share, encode_targets
 from solq_train.data import Batch, Target
@@ -87,7 +88,7 @@ def losses_of(
     device = next(network.parameters()).device
     _seed(portion)
     targets = encode_targets(portion.batch.targets, codec, device)
-    images = [image.to(device, non_blocking=True) for image in portion.batch.images]
+    images = [normalize(image.to(device, non_blocking=True)) for image in portion.batch.images]
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         predictions = network(images, padded_size=portion.padded_size)
     return criterion(_as_float32(predictions), targets, portion.share)

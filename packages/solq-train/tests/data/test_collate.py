@@ -12,7 +12,7 @@ def test_images_of_any_sizes_keep_their_order_and_size() -> None:
     sizes = [(4, 6), (9, 3)]
     samples = [
         (
-            torch.full((3, *size), float(index)),
+            torch.full((3, *size), index, dtype=torch.uint8),
             Target(
                 image_id=index,
                 image_size=size,

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from solq_model.categories import Categories
+from solq_model.preprocess import normalize
 from solq_train.data.collate import collate
 from solq_train.data.dataset import CocoInstances, EpochSampler, clipped_boxes, sample_rng
 from solq_train.data.defects import DataError
@@ -200,6 +201,7 @@ def test_real_samples_equal_the_published_ones(
     assert list(target.original_size) == golden["orig_size"]
     assert target.labels.tolist() == golden["labels"]
     assert target.masks.flatten(1).sum(1).tolist() == golden["mask_pixels"]
+    image = normalize(image)
     means, deviations = image.double().mean((1, 2)), image.double().std((1, 2))
     torch.testing.assert_close(means, torch.tensor(golden["mean"]).double(), rtol=0, atol=1e-6)
     torch.testing.assert_close(deviations, torch.tensor(golden["std"]).double(), rtol=0, atol=1e-6)

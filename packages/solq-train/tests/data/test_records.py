@@ -16,7 +16,7 @@ def test_to_moves_every_tensor_and_keeps_the_rest() -> None:
         labels=torch.zeros(2, dtype=torch.int64),
         masks=torch.zeros(2, 4, 6, dtype=torch.bool),
     )
-    moved = Batch(images=[torch.zeros(3, 4, 6)], targets=[target]).to("meta")
+    moved = Batch(images=[torch.zeros(3, 4, 6, dtype=torch.uint8)], targets=[target]).to("meta")
     assert moved.images[0].device.type == "meta"
     for tensor in (moved.targets[0].boxes, moved.targets[0].labels, moved.targets[0].masks):
         assert tensor.device.type == "meta"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class CocoInstances(Dataset[tuple[Tensor, Target]]):
-    """Samples (normalised image, target), one for each image of the file, in its order.
+    """Samples (pixels, target), one for each image of the file, in its order.
 
     Targets leave out crowds and objects whose box has no area inside the image, as published;
     images without objects stay. `coco` keeps everything, for the evaluation.
@@ -61,7 +61,7 @@ class CocoInstances(Dataset[tuple[Tensor, Target]]):
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, index: int) -> tuple[Float32[Tensor, "3 height width"], Target]:
+    def __getitem__(self, index: int) -> tuple[UInt8[Tensor, "3 height width"], Target]:
         record = self._records[index]
         picture = load_image(self.images, record)
         rng = sample_rng(self._seed, int(self._epoch), record.id)

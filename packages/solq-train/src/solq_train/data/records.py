@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
 
@@ -34,9 +34,12 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Normalised images of any sizes, unpadded, each with its target."""
+    """Images of any sizes, unpadded, each with its target.
 
-    images: list[Float32[Tensor, "3 _ _"]]
+    Pixels stay bytes until they are on the device that they are normalised on.
+    """
+
+    images: list[UInt8[Tensor, "3 _ _"]]
     targets: list[Target]
 
     def to(self, device: torch.device | str) -> Batch:

@@ -11,17 +11,17 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, UInt8
 from PIL import Image
 from torch import Tensor
 
 from solq_model import preprocess
 from solq_model.images import to_tensor
-from solq_model.preprocess import normalize, resize_size
+from solq_model.preprocess import resize_size
 from solq_train.data.records import Target
 
-# A picture and the target in its pixels → the normalised image and the target in its pixels. All
-# chance comes from the generator.
+# A picture and the target in its pixels → the pixels after the transform and the target in them.
+# All chance comes from the generator.
 Transform = Callable[[Image.Image, Target, random.Random], tuple[Tensor, Target]]
 
 
@@ -37,11 +37,11 @@ class EvalTransform:
         picture: Image.Image,
         target: Target,
         rng: random.Random,  # noqa: ARG002 - nothing here is left to chance
-    ) -> tuple[Float32[Tensor, "3 height width"], Target]:
-        """The normalised image and the target in its pixels."""
+    ) -> tuple[UInt8[Tensor, "3 height width"], Target]:
+        """The pixels and the target in them."""
         size = resize_size(target.image_size, self.short_side, self.max_size)
         picture, target = resize(picture, target, size)
-        return normalize(to_tensor(picture)), target
+        return to_tensor(picture), target
 
 
 class TrainTransform:
@@ -80,8 +80,8 @@ class TrainTransform:
 
     def __call__(
         self, picture: Image.Image, target: Target, rng: random.Random
-    ) -> tuple[Float32[Tensor, "3 height width"], Target]:
-        """The normalised image and the target in its pixels."""
+    ) -> tuple[UInt8[Tensor, "3 height width"], Target]:
+        """The pixels and the target in them."""
         if rng.random() < self.horizontal_flip:
             picture, target = flip_horizontally(picture, target)
         if rng.random() < self.vertical_flip:
@@ -94,7 +94,7 @@ class TrainTransform:
             picture, target = resize(picture, target, size)
             picture, target = crop(picture, target, *self._crop_region(target.image_size, rng))
         picture, target = self._resize(picture, target, rng)
-        return normalize(to_tensor(picture)), target
+        return to_tensor(picture), target
 
     def _resize(
         self, picture: Image.Image, target: Target, rng: random.Random
