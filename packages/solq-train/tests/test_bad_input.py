@@ -67,7 +67,7 @@ def test_no_data_set_folder(train, tmp_path):
 
 def test_no_annotation_file(train, solq, copied_set, tmp_path):
     copied_set.annotations.unlink()
-    expected = "expected one annotations/instances_train[year].json, found none"
+    expected = "expected one annotations/instances_train[year].json (or train/_annot"
     for ran in (train(copied_set.folder), solq("data", "check", copied_set.folder)):
         assert ran.code == 2
         assert f"data set {copied_set.folder}: {expected}" in ran.errors

@@ -69,3 +69,11 @@ def test_what_is_missing_or_double_is_named(
 def test_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere: no such folder"):
         find_split(tmp_path / "nowhere", "train")
+
+
+def test_annotations_beside_the_images_are_found_as_roboflow_exports_them(tmp_path: Path) -> None:
+    lay_out(tmp_path, "train/_annotations.coco.json", "valid/_annotations.coco.json")
+    for split, folder in (("train", "train"), ("val", "valid")):
+        found = find_split(tmp_path, split)
+        assert found.annotations == tmp_path / folder / "_annotations.coco.json"
+        assert found.images == tmp_path / folder
