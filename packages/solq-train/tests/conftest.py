@@ -14,11 +14,12 @@ import pytest
 import torch
 from rich.console import Console
 
+from solq_maskcodec import masks_to_rle
 from solq_model import ModelConfig
 from solq_train.cli import main
 from solq_train.config import DataConfig, OptimizerConfig, TrainConfig
 from solq_train.criterion import LossConfig
-from solq_train.data import make_shapes
+from solq_train.data import annotation_mask, find_split, make_shapes, read_coco
 from solq_train.run_file import write_run_file
 
 # The networks here are so small that threads would mostly wait for each other.
@@ -171,3 +172,42 @@ def trained(shapes: Path, run_file: Path, tmp_path_factory: pytest.TempPathFacto
     arguments = ["train", "--recipe", "tiny_cpu", "--config", run_file]
     assert main([str(a) for a in (*arguments, "--data", shapes, "--output", output)]) == 0
     return output
+
+
+@pytest.fixture(scope="session")
+def two_runs(
+    trained: Path, shapes: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """Folders of finished runs, the second of which found everything; not to be changed."""
+    return _make_runs(trained, shapes, tmp_path_factory.mktemp("two"))
+
+
+@pytest.fixture
+def own_runs(trained: Path, shapes: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """The same, to be changed."""
+    return _make_runs(trained, shapes, tmp_path)
+
+
+def _make_runs(trained: Path, shapes: Path, folder: Path) -> tuple[Path, Path]:
+    first, second = folder / "plain", folder / "perfect"
+    for run in (first, second):
+        shutil.copytree(trained, run, ignore=shutil.ignore_patterns("last", "best", "earlier"))
+    coco = read_coco(find_split(shapes, "val").annotations)
+    found = [
+        {
+            "image_id": image.id,
+            "category_id": item.category_id,
+            "bbox": list(item.bbox_xywh),
+            "segmentation": masks_to_rle(annotation_mask(item, (64, 64))[None])[0],
+            "score": 1.0,
+        }
+        for image in coco.images
+        for item in image.annotations
+        if not item.is_crowd
+    ]
+    (second / "detections.json").write_text(json.dumps(found))
+    config = json.loads((second / "config.json").read_text())
+    config["seed"] = 7
+    config["optimizer"]["learning_rate"] = 0.5
+    (second / "config.json").write_text(json.dumps(config))
+    return first, second

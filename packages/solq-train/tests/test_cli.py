@@ -19,6 +19,7 @@ from solq_train.commands.demo import Demo
 from solq_train.commands.evaluate import Evaluate
 from solq_train.commands.export import Export
 from solq_train.commands.predict import Predict
+from solq_train.commands.submit import CheckSubmission, Submit
 from solq_train.commands.train import Train
 from solq_train.config import TrainConfig
 from solq_train.data import DataError
@@ -52,6 +53,8 @@ def names_of(command: type, *positional: str) -> set[str]:
         (("evaluate",), names_of(Evaluate)),
         (("predict",), {*names_of(Predict, "images", "overlays"), "FILE", "--no-overlays"}),
         (("export",), {*names_of(Export, "model", "grid_sample"), "MODEL", "--no-grid-sample"}),
+        (("submit",), names_of(Submit)),
+        (("check-submission",), names_of(CheckSubmission, "file") | {"PATH"}),
         (("data",), {"make-shapes", "check"}),
         (("data", "make-shapes"), names_of(MakeShapes, "directory") | {"PATH"}),
         (("data", "check"), names_of(Check, "directory") | {"[PATH]"}),

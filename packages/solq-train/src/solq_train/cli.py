@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
 
+from solq_train.commands.compare import Compare
 from solq_train.commands.convert import Convert
 from solq_train.commands.data import Data
 from solq_train.commands.demo import Demo
@@ -25,6 +26,7 @@ from solq_train.commands.explain import Explain
 from solq_train.commands.export import Export
 from solq_train.commands.predict import Predict
 from solq_train.commands.replay import Replay
+from solq_train.commands.submit import CheckSubmission, Submit
 from solq_train.commands.train import Train
 from solq_train.config import TrainConfig
 from solq_train.failure import NonFiniteError
@@ -43,6 +45,9 @@ COMMANDS = {
     "convert": Convert,
     "export": Export,
     "replay": Replay,
+    "compare": Compare,
+    "submit": Submit,
+    "check-submission": CheckSubmission,
 }
 USER_ERROR, RUN_FAILED, INTERRUPTED = 2, 1, 130
 

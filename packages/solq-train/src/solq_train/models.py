@@ -23,7 +23,7 @@ def open_model(name: str | Path, annotations: Path | None = None) -> SOLQ:
     """The model, in evaluation mode.
 
     A published file knows no categories: their names come from `annotations`, whose ids are the
-    class slots.
+    class slots. It may be a file without annotations.
     """
     path = Path(name)
     if path.is_file():
@@ -36,7 +36,11 @@ def open_model(name: str | Path, annotations: Path | None = None) -> SOLQ:
 
 def named_by(annotations: Path | None) -> Categories | None:
     """The categories of an annotation file, with their ids as class slots; None without a file."""
-    return None if annotations is None else Categories.by_id(read_coco(annotations).categories)
+    return (
+        None
+        if annotations is None
+        else Categories.by_id(read_coco(annotations, annotated=False).categories)
+    )
 
 
 def load_initial_weights(model: SOLQ, name: str, *, reset_head: bool) -> None:
@@ -76,7 +80,7 @@ def _names(categories: Categories) -> str:
 
 def _check_categories(model: SOLQ, path: Path, annotations: Path) -> None:
     known = {entry.id for entry in model.categories.entries}
-    asked = {int(category["id"]) for category in read_coco(annotations).categories}
+    asked = {int(category["id"]) for category in read_coco(annotations, annotated=False).categories}
     if not asked & known:
         msg = (
             f"model {path} knows the category ids {sorted(known)[:10]}, none of which is in "

@@ -14,12 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from pycocotools import mask as rle_masks
 
-from solq_maskcodec import masks_to_rle, rle_to_masks
+from solq_maskcodec import masks_to_rle
 from solq_model.atomic import atomic_file
-from solq_model.draw import draw_instances
 from solq_model.saved import load_model
 from solq_train.checkpoint import LAST
 from solq_train.config import TrainConfig
@@ -38,6 +36,7 @@ from solq_train.json_list import json_list
 from solq_train.metrics import CocoMetrics, ceiling_numbers, codec_ceiling
 from solq_train.provenance import file_sha256, git_state, versions
 from solq_train.report import ExamplePicture, RunReport, read_metrics, write_report
+from solq_train.report.pictures import draw_detections
 
 DETECTIONS = "detections.json"
 SUMMARY = "summary.json"
@@ -216,27 +215,7 @@ def _example(
     return ExamplePicture(
         title=image.file_name,
         ground_truth=truth,
-        prediction=_draw_detections(picture, detections, legend),
+        prediction=draw_detections(picture, detections, legend),
         caption=f"{len(objects)} objects, {len(detections)} found with a score of at least "
         f"{DRAWN_SCORE}; {coverage}",
     )
-
-
-def _draw_detections(
-    picture: Image.Image,
-    detections: Sequence[dict[str, Any]],
-    legend: Legend,
-) -> Image.Image:
-    size = (picture.height, picture.width)
-    rles = [d["segmentation"] for d in detections if "segmentation" in d]
-    masks = [torch.from_numpy(mask) for mask in rle_to_masks(rles)]
-    drawn = None if len(rles) < len(detections) else _stack(masks, size)
-    boxes = torch.tensor([d["bbox"] for d in detections], dtype=torch.float32).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    labels = [f"{legend.names[d['category_id']]} {d['score']:.2f}" for d in detections]
-    colors = [legend.colors[d["category_id"]] for d in detections]
-    return draw_instances(picture, drawn, boxes, labels, colors=colors)
-
-
-def _stack(masks: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
-    return torch.stack(list(masks)) if masks else torch.zeros((0, *size), dtype=torch.bool)

@@ -12,6 +12,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from solq_model.atomic import atomic_file
 from solq_train.config import TrainConfig
 
+CONFIG = "config.json"  # of a run: the configuration as it was run
+
 Config = TypeVar("Config")
 
 

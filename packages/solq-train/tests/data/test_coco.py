@@ -164,3 +164,21 @@ def test_a_missing_section_is_one_defect_only(small_set: Any) -> None:
     defects: list[Defect] = []
     parse_coco(small_set.save(), defects.append)
     assert len(defects) == 1
+
+
+def test_annotations_may_be_missing_only_where_that_is_said(small_set: Any) -> None:
+    del small_set.document["annotations"]
+    path = small_set.save()
+    with pytest.raises(DataError, match="key 'annotations' is missing"):
+        read_coco(path)
+    coco = read_coco(path, annotated=False)
+    assert [(image.id, image.annotations) for image in coco.images] == [(11, ()), (12, ())]
+
+
+def test_annotations_that_are_there_are_read_and_checked_where_they_may_be_missing(
+    small_set: Any,
+) -> None:
+    assert read_coco(small_set.annotations, annotated=False) == read_coco(small_set.annotations)
+    small_set.document["annotations"][0]["bbox"] = None
+    with pytest.raises(DataError, match="'bbox' must be four numbers"):
+        read_coco(small_set.save(), annotated=False)

@@ -15,7 +15,8 @@ from PIL import Image
 
 from solq_train.metrics import ApStats, CocoMetrics, EvaluatedCategory
 from solq_train.report import ExamplePicture, History, RunReport, read_metrics, write_report
-from solq_train.report.report import LONG_TABLE, format_duration
+from solq_train.report.page import format_duration
+from solq_train.report.report import LONG_TABLE
 
 VOID_TAGS = {"meta", "img", "input"}
 

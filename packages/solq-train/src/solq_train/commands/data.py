@@ -11,7 +11,7 @@ import tyro
 from rich.console import Console
 
 from solq_model.atomic import atomic_file
-from solq_train.commands.output import as_table, results_folder
+from solq_train.commands.output import as_table, prepare_file, results_folder
 from solq_train.data import (
     CocoFile,
     CocoImage,
@@ -110,7 +110,7 @@ class Check:
         """Check; the exit code."""
         splits = _splits(self.directory, self.annotations, self.images)
         if self.output is not None:
-            _prepare_file(self.output)
+            prepare_file(self.output)
         with show_count(console, "check") as show:
             reports = check_splits(
                 splits,
@@ -163,7 +163,7 @@ class View:
         coco, legend, chosen = self._chosen(split)
         drawn = (draw_record(split.images, image, legend) for image in chosen)
         if self.output.suffix.lower() in (".png", ".jpg", ".jpeg"):
-            _prepare_file(self.output)
+            prepare_file(self.output)
             captions = [f"{image.id}  {image.file_name}" for image in chosen]
             with atomic_file(self.output) as temporary:
                 sheet = contact_sheet(list(drawn), captions)
@@ -259,14 +259,6 @@ def _splits(
         return [Split(annotations=annotations, images=images)]
     msg = "give either a data set folder, or --annotations and --images"
     raise ValueError(msg)
-
-
-def _prepare_file(output: Path) -> None:
-    """Refuses at once what would fail only when the file is written."""
-    if output.is_dir():
-        msg = f"output {output}: expected a file, found a folder"
-        raise ValueError(msg)
-    output.parent.mkdir(parents=True, exist_ok=True)
 
 
 def make_shapes_with_progress(shapes: MakeShapes, console: Console) -> bool:

@@ -11,11 +11,12 @@ from rich.console import Console
 
 from solq_train.commands.data import MakeShapes, make_shapes_with_progress
 from solq_train.commands.output import metrics_table, prepare_output
-from solq_train.commands.train import CONFIG, run_training
+from solq_train.commands.train import run_training
 from solq_train.data import find_split
 from solq_train.engine import BEST
 from solq_train.outcome import REPORT, SUMMARY
 from solq_train.recipes import tiny_cpu
+from solq_train.run_file import CONFIG
 
 QUICK_STEPS = 60
 OUTPUT = Path("runs/demo")

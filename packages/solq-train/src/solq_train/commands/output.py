@@ -54,6 +54,14 @@ def results_folder(output: Path) -> Iterator[None]:
         raise
 
 
+def prepare_file(output: Path) -> None:
+    """Refuses at once what would fail only when the file is written."""
+    if output.is_dir():
+        msg = f"output {output}: expected a file, found a folder"
+        raise ValueError(msg)
+    output.parent.mkdir(parents=True, exist_ok=True)
+
+
 def metrics_table(metrics: CocoMetrics, ceiling: CocoMetrics | None = None) -> Table:
     """The COCO numbers of boxes and masks, with the codec's ceiling where it is given."""
     return as_table(format_table(metrics, ceiling))

@@ -24,9 +24,8 @@ from solq_train.evaluation import EvaluationImages
 from solq_train.outcome import REPORT, Outcome, write_outcome
 from solq_train.recipes import RECIPES
 from solq_train.run import Run, prepare_run
-from solq_train.run_file import write_run_file
+from solq_train.run_file import CONFIG, write_run_file
 
-CONFIG = "config.json"
 RecipeName = Literal[
     "tiny_cpu",
     "overfit_8",

@@ -50,25 +50,30 @@ class CocoFile:
     categories: list[dict[str, Any]]
 
 
-def read_coco(path: Path) -> CocoFile:
-    """The records of a COCO annotation file; DataError at its first defect."""
+def read_coco(path: Path, *, annotated: bool = True) -> CocoFile:
+    """The records of a COCO annotation file; DataError at its first defect.
+
+    Unless it has to be `annotated`, 'annotations' may be missing, as in COCO's test sets.
+    """
 
     def refuse(defect: Defect) -> None:
         msg = f"{path}: {defect.message}"
         raise DataError(msg)
 
-    coco = parse_coco(path, refuse)
+    coco = parse_coco(path, refuse, annotated=annotated)
     assert coco is not None, "only a reported defect gives None"
     return coco
 
 
-def parse_coco(path: Path, report: Report) -> CocoFile | None:
+def parse_coco(path: Path, report: Report, *, annotated: bool = True) -> CocoFile | None:
     """The sound records of an annotation file; None if nothing can be read from it at all.
 
     Every defect goes to `report`, and the entry it is in is left out.
     """
     with without_collection():
         document = _load(path, report)
+        if document is not None and not annotated:
+            document.setdefault("annotations", [])
         return None if document is None else _records(path, document, report)
 
 

@@ -7,25 +7,21 @@ evaluation at its `step`.
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
 from solq_model.atomic import atomic_file
 from solq_train.metrics.ap_stats import ApStats, CocoMetrics, format_ap, format_table
 from solq_train.report.charts import Series, line_chart
+from solq_train.report.page import format_duration, page_template
 
-LARGEST_SIDE = 640  # pixels of an embedded picture
 LONG_TABLE = 24  # rows; longer category tables are folded
 
 Record = Mapping[str, Any]
@@ -87,10 +83,7 @@ class _CategoryRow:
 
 def write_report(path: Path, run: RunReport) -> None:
     """Writes the page, whole or not at all."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters |= {"data_uri": _data_uri, "ap": format_ap, "duration": format_duration}
-    source = (files(__package__) / "template.html.j2").read_text(encoding="utf-8")
-    page = environment.from_string(source).render(
+    page = page_template("report/template.html.j2").render(
         run=run,
         tiles=_tiles(run),
         curves=_curves(run),
@@ -129,16 +122,6 @@ def read_metrics(path: Path) -> History:
     return History(training=tuple(training), evaluations=tuple(evaluations))
 
 
-def format_duration(seconds: float) -> str:
-    """The time in its two largest units."""
-    if round(seconds, 1) < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
 def _tiles(run: RunReport) -> list[_Tile]:
     box, mask, best = run.metrics.bbox, run.metrics.segm, _ceiling(run)
     tiles = [_Tile(label="Box AP", value=format_ap(box.AP), note=f"AP50 {format_ap(box.AP50)}")]
@@ -152,7 +135,7 @@ def _tiles(run: RunReport) -> list[_Tile]:
         _Tile(label=name, value=format_duration(seconds), note="")
         for name, seconds in run.timing.items()
     ]
-    speeds = _column(run.history.training, "images_per_second").y
+    speeds = column(run.history.training, "images_per_second").y
     if speeds:
         median = sorted(speeds)[len(speeds) // 2]
         tiles.append(_Tile(label="Training speed", value=f"{median:.1f}", note="images a second"))
@@ -167,18 +150,18 @@ def _ceiling(run: RunReport) -> ApStats | None:
 def _curves(run: RunReport) -> list[tuple[str, str]]:
     """Title and drawing of each chart."""
     training, evaluations = run.history.training, run.history.evaluations
-    losses = [_column(training, "loss", "total"), *_loss_terms(training)]
+    losses = [column(training, "loss", "total"), *_loss_terms(training)]
     average_precision = [
-        _column(evaluations, "bbox.AP", "box AP"),
-        _column(evaluations, "segm.AP", "mask AP"),
+        column(evaluations, "bbox.AP", "box AP"),
+        column(evaluations, "segm.AP", "mask AP"),
     ]
-    x_range = _from_zero([record["step"] for record in (*training, *evaluations)])
+    x_range = from_zero([record["step"] for record in (*training, *evaluations)])
     ceiling = _ceiling(run)
     if x_range is not None and ceiling is not None and ceiling.AP >= 0:
         level = [ceiling.AP] * 2
         average_precision.append(Series(name="mask ceiling", x=x_range, y=level, dashed=True))
-    rate = _column(training, "lr", "learning rate")
-    speed = _column(training, "images_per_second", "images a second")
+    rate = column(training, "lr", "learning rate")
+    speed = column(training, "images_per_second", "images a second")
 
     def chart(title: str, series: Sequence[Series], y_label: str, **axes: Any) -> tuple[str, str]:
         drawn = [line for line in series if line.y]
@@ -191,18 +174,18 @@ def _curves(run: RunReport) -> list[tuple[str, str]]:
     return [
         chart("Loss by term", losses, "loss (log)", log_y=True),
         chart("Average precision", average_precision, "AP", y_range=(0.0, 1.0)),
-        chart("Learning rate", [rate], "rate", y_range=_from_zero(rate.y, 1.05)),
-        chart("Speed", [speed], "images / s", y_range=_from_zero(speed.y, 1.05)),
+        chart("Learning rate", [rate], "rate", y_range=from_zero(rate.y, 1.05)),
+        chart("Speed", [speed], "images / s", y_range=from_zero(speed.y, 1.05)),
     ]
 
 
-def _from_zero(values: Sequence[float], room: float = 1.0) -> tuple[float, float] | None:
+def from_zero(values: Sequence[float], room: float = 1.0) -> tuple[float, float] | None:
     """The range from 0 to `room` times the largest value; None if there is none above 0."""
     largest = max((value for value in values if math.isfinite(value)), default=0.0)
     return (0.0, room * largest) if largest > 0 else None
 
 
-def _column(records: Sequence[Record], key: str, name: str = "") -> Series:
+def column(records: Sequence[Record], key: str, name: str = "") -> Series:
     """One entry of the records over their steps, where they have it."""
     having = [record for record in records if record.get(key) is not None]
     return Series(
@@ -214,7 +197,7 @@ def _loss_terms(records: Sequence[Record]) -> list[Series]:
     """The terms of the last decoder layer and of no layer before it, nor of the encoder."""
     keys = dict.fromkeys(key for record in records for key in record if key.startswith("loss_"))
     last = [key for key in keys if not re.fullmatch(r".*_(\d+|enc)", key)]
-    return [_column(records, key, key.removeprefix("loss_")) for key in last]
+    return [column(records, key, key.removeprefix("loss_")) for key in last]
 
 
 def _columns(run: RunReport) -> dict[str, ApStats]:
@@ -238,13 +221,3 @@ def _category_rows(run: RunReport) -> list[_CategoryRow]:
         for category in run.metrics.categories
     ]
     return sorted(rows, key=lambda row: -ranking.by_category[row.id])
-
-
-def _data_uri(image: Image.Image) -> str:
-    """The picture itself as an address, no larger than the page shows it."""
-    picture = image.convert("RGB")
-    picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    # Full colour resolution: chroma subsampling smears thin coloured outlines.
-    picture.save(buffer, format="JPEG", quality=85, subsampling=0, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
