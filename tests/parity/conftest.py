@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from solq_maskcodec import crop_masks
 from solq_model import SOLQ, build_model, load_official_state_dict, presets
 from solq_train.data import Target
 
@@ -53,14 +54,16 @@ class Published:
 
     def _target(self, name: str, size: tuple[int, int]) -> Target:
         bits = np.unpackbits(self.array(f"{name}_masks"), axis=1)
-        masks = bits[:, : math.prod(size)].reshape(-1, *size).astype(bool)
+        masks = torch.from_numpy(bits[:, : math.prod(size)].reshape(-1, *size).astype(bool))
+        boxes = torch.from_numpy(self.array(f"{name}_xyxy"))
         return Target(
             image_id=0,
             image_size=size,
             original_size=size,
-            boxes=torch.from_numpy(self.array(f"{name}_xyxy")),
+            boxes=boxes,
             labels=torch.from_numpy(self.array(f"{name}_labels")),
-            masks=torch.from_numpy(masks),
+            box_masks=crop_masks(masks, boxes, 128),
+            image_masks=masks,
         )
 
 

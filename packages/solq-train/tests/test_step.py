@@ -52,7 +52,8 @@ def test_the_norm_that_is_told_is_the_one_before_clipping(small_config, shapes, 
 def test_a_batch_of_empty_images_trains_without_harm(run, tmp_path):
     batch = next(iter(run.loader))
     nothing = [
-        replace(t, boxes=t.boxes[:0], labels=t.labels[:0], masks=t.masks[:0]) for t in batch.targets
+        replace(t, boxes=t.boxes[:0], labels=t.labels[:0], box_masks=t.box_masks[:0])
+        for t in batch.targets
     ]
     result = train_step(run, replace(batch, targets=nothing), 0, tmp_path)
     assert torch.isfinite(result.total)

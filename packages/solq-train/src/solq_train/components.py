@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from solq_maskcodec import PCAMaskCodec, crop_masks
+from solq_maskcodec import PCAMaskCodec
 from solq_model import SOLQ
 from solq_train.config import TrainConfig
 from solq_train.data import CocoInstances
@@ -51,7 +51,8 @@ def fit_components(
     masks = [torch.zeros(0, size, size, dtype=torch.bool)]
     for index in indices:
         _, target = dataset[index]
-        masks.append(crop_masks(target.masks, target.boxes, size))
+        assert target.box_masks is not None
+        masks.append(target.box_masks)
         if sum(map(len, masks)) >= FITTED_OBJECTS:
             break
     stacked = torch.cat(masks)

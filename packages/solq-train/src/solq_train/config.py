@@ -28,6 +28,13 @@ class DataConfig:
     crop_resize: tuple[int, ...] = (400, 500, 600)
     crop_size: tuple[int, int] = (384, 600)
     """Smallest and largest side of the random part."""
+    jitter_size: int | None = None
+    """Large-scale jitter after the flips, in place of the short sides and crops above: an image is
+    scaled to a random share of a square of this side, and cut to the square where it is larger."""
+    jitter_scale: tuple[float, float] = (0.1, 2.0)
+    """Smallest and largest share of large-scale jitter."""
+    copy_paste: float = 0.0
+    """Probability that objects of another training image are pasted over an image."""
     image_ids: tuple[int, ...] = ()
     """Train on these images only, and evaluate on the same; for overfitting. Empty: all images."""
     num_workers: int = 2

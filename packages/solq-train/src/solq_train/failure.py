@@ -26,7 +26,7 @@ from solq_train.run_file import override
 FAILURE = "non_finite"
 BATCH = "batch.pt"
 CARD = "failure.json"
-FORMAT = "solq-failure/1"
+FORMAT = "solq-failure/2"
 
 
 class NonFiniteError(RuntimeError):

@@ -28,6 +28,7 @@ from solq_train.criterion import Criterion, LossConfig, encode_targets
 from solq_train.data import (
     CocoInstances,
     EpochSampler,
+    LargeScaleJitter,
     Split,
     Target,
     TrainTransform,
@@ -220,6 +221,10 @@ def _dataset(config: TrainConfig, split: Split, categories: Categories) -> CocoI
         categories,
         train_transform(config.data),
         seed=config.seed,
+        mask_size=config.model.mask_size if config.model.has_vectors else None,
+        image_masks=config.model.mask_head == "spatial",
+        copy_paste=config.data.copy_paste,
+        paste_from=config.data.image_ids,
     )
     if not len(dataset):
         msg = f"{split.annotations}: expected at least one image to train on, found none"
@@ -240,6 +245,9 @@ def _chosen(config: TrainConfig, dataset: CocoInstances) -> list[int]:
 
 def train_transform(data: DataConfig) -> TrainTransform:
     """The training transform of a configuration."""
+    jitter = None
+    if data.jitter_size is not None:
+        jitter = LargeScaleJitter(data.jitter_size, data.jitter_scale)
     return TrainTransform(
         short_sides=data.short_sides,
         max_size=data.max_size,
@@ -249,6 +257,7 @@ def train_transform(data: DataConfig) -> TrainTransform:
         crop=data.crop,
         crop_resize=data.crop_resize,
         crop_size=data.crop_size,
+        jitter=jitter,
     )
 
 

@@ -46,7 +46,8 @@ def picture(num_objects: int) -> Target:
         original_size=(32, 32),
         boxes=torch.tensor([[4.0, 4.0, 20.0, 20.0]]).expand(num_objects, 4),
         labels=torch.zeros(num_objects, dtype=torch.int64),
-        masks=masks,
+        box_masks=torch.ones(num_objects, 32, 32, dtype=torch.bool),
+        image_masks=masks,
     )
 
 
@@ -266,7 +267,7 @@ def spatial_model():
 
 def test_spatial_masks_are_taught_to_the_matched_queries_of_the_last_layer(spatial_model):
     items = [picture(2), picture(0), picture(1)]
-    items[0].masks[1] = ~items[0].masks[0]
+    items[0].image_masks[1] = ~items[0].image_masks[0]
     targets = encode_targets(items, None)
     predictions = spatial_model([torch.zeros(3, 32, 32)] * 3)
     found = Criterion(LossConfig(), None)(predictions, targets)
@@ -277,7 +278,7 @@ def test_spatial_masks_are_taught_to_the_matched_queries_of_the_last_layer(spati
     matches = found.matches
     every = [predictions.spatial_masks.at(i, torch.arange(6)).enlarge() for i in range(3)]
     logits = torch.stack(every)[matches.images, matches.queries]
-    masks = torch.cat([item.masks for item in items])[matches.objects].float()
+    masks = torch.cat([item.image_masks for item in items])[matches.objects].float()
     focal = losses.focal_loss(logits, masks, 3 * 32 * 32)
     assert found.terms["loss_mask"].item() == pytest.approx(focal.item(), rel=1e-5)
     dice = losses.dice_loss(logits, masks, 3)
@@ -306,12 +307,14 @@ def test_batches_without_objects_still_reach_every_weight_of_the_spatial_head(sp
 
 
 def test_masks_of_images_of_different_sizes_are_compared_on_the_padded_batch(spatial_model):
-    small = replace(picture(1), image_size=(20, 24), masks=torch.ones(1, 20, 24, dtype=torch.bool))
+    small = replace(
+        picture(1), image_size=(20, 24), image_masks=torch.ones(1, 20, 24, dtype=torch.bool)
+    )
     targets = encode_targets([picture(1), small], None)
     predictions = spatial_model([torch.zeros(3, 32, 32), torch.zeros(3, 20, 24)])
     found = Criterion(LossConfig(), None)(predictions, targets)
     masks = torch.zeros(2, 32, 32)
-    masks[0], masks[1, :20, :24] = picture(1).masks[0], 1
+    masks[0], masks[1, :20, :24] = picture(1).image_masks[0], 1
     queries = found.matches.queries
     logits = [predictions.spatial_masks.at(i, queries[i : i + 1]).enlarge() for i in (0, 1)]
     expected = losses.dice_loss(torch.cat(logits), masks, 2)

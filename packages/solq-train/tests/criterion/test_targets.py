@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -11,16 +13,13 @@ from solq_train.data import Target
 
 def target(image_size, boxes, labels) -> Target:
     """Objects that fill their boxes."""
-    masks = torch.zeros(len(boxes), *image_size, dtype=torch.bool)
-    for mask, (x0, y0, x1, y1) in zip(masks, boxes, strict=True):
-        mask[y0:y1, x0:x1] = True
     return Target(
         image_id=1,
         image_size=image_size,
         original_size=image_size,
         boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
         labels=torch.tensor(labels, dtype=torch.int64),
-        masks=masks,
+        box_masks=torch.ones(len(boxes), 8, 8, dtype=torch.bool),
     )
 
 
@@ -52,7 +51,7 @@ def test_without_a_codec_there_are_boxes_only(targets, codec):
     assert torch.equal(encoded.boxes, encode_targets(targets, codec).boxes)
 
 
-def test_masks_are_cropped_to_their_boxes_and_encoded(targets, codec):
+def test_masks_in_their_boxes_are_encoded(targets, codec):
     encoded = encode_targets(targets, codec)
     assert encoded.box_masks.shape == (3, 8, 8)
     assert encoded.box_masks.dtype == torch.bool
@@ -63,11 +62,10 @@ def test_masks_are_cropped_to_their_boxes_and_encoded(targets, codec):
     torch.testing.assert_close(encoded.mask_vectors, expected)
 
 
-def test_a_part_of_a_box_is_the_same_part_of_its_mask(codec):
-    item = target((16, 16), [(0, 0, 16, 16)], [0])
-    item.masks[0, :, 8:] = False
-    assert encode_targets([item], codec).box_masks[0, :, :4].all()
-    assert not encode_targets([item], codec).box_masks[0, :, 4:].any()
+def test_targets_without_masks_in_boxes_cannot_be_encoded(targets, codec):
+    targets[1] = replace(targets[1], box_masks=None)
+    with pytest.raises(ValueError, match="targets must have box_masks for a codec to encode"):
+        encode_targets(targets, codec)
 
 
 def test_images_without_any_object_give_empty_targets(codec):
@@ -87,7 +85,14 @@ def test_targets_ask_for_no_gradient(targets, codec):
 
 
 def test_masks_in_the_image_stay_as_they_are_for_networks_of_spatial_masks():
-    items = [target((10, 20), [(0, 0, 10, 5)], [2]), target((8, 9), [], [])]
+    sizes = [(1, 10, 20), (0, 8, 9)]
+    items = [
+        replace(
+            target(size[1:], [(0, 0, 5, 5)] * size[0], [2] * size[0]),
+            image_masks=torch.zeros(size, dtype=torch.bool),
+        )
+        for size in sizes
+    ]
     encoded = encode_targets(items, None)
-    assert [masks.shape for masks in encoded.image_masks] == [(1, 10, 20), (0, 8, 9)]
-    assert encoded.image_masks[0] is items[0].masks
+    assert [masks.shape for masks in encoded.image_masks] == sizes
+    assert encoded.image_masks[0] is items[0].image_masks

@@ -19,7 +19,6 @@ def test_images_of_any_sizes_keep_their_order_and_size() -> None:
                 original_size=size,
                 boxes=torch.zeros(0, 4),
                 labels=torch.zeros(0, dtype=torch.int64),
-                masks=torch.zeros(0, *size, dtype=torch.bool),
             ),
         )
         for index, size in enumerate(sizes)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from solq_model.categories import Categories
@@ -16,18 +18,21 @@ from solq_model.preprocess import normalize
 from solq_train.data.collate import collate
 from solq_train.data.dataset import CocoInstances, EpochSampler, clipped_boxes, sample_rng
 from solq_train.data.defects import DataError
-from solq_train.data.transforms import EvalTransform, TrainTransform
+from solq_train.data.transforms import EvalTransform, LargeScaleJitter, TrainTransform
 
 GOLDEN = json.loads((Path(__file__).parent / "fixtures" / "golden_data.json").read_text())
 
 
-def dataset(small_set: Any, transform: Any = None, seed: int = 0) -> CocoInstances:
+def dataset(small_set: Any, transform: Any = None, seed: int = 0, **options: Any) -> CocoInstances:
     return CocoInstances(
         small_set.save(),
         small_set.images,
         small_set.categories,
         transform or EvalTransform(30),
         seed,
+        mask_size=8,
+        image_masks=True,
+        **options,
     )
 
 
@@ -37,7 +42,8 @@ def test_sample_has_the_objects_of_the_image(small_set: Any) -> None:
     assert target.image_id == 11
     assert target.image_size == target.original_size == (30, 40)
     assert target.boxes.tolist() == [[2, 3, 12, 11], [20, 5, 30, 15]]
-    assert target.masks.flatten(1).sum(1).tolist() == [80, 84]
+    assert target.image_masks.flatten(1).sum(1).tolist() == [80, 84]
+    assert target.box_masks.flatten(1).sum(1).tolist() == [64, 52]  # the hole takes 12 of 64 bins
 
 
 def test_labels_are_class_slots_and_not_category_ids(small_set: Any) -> None:
@@ -55,8 +61,9 @@ def test_empty_images_are_samples_too(small_set: Any) -> None:
     assert len(data) == 2
     target = data[1][1]
     assert target.boxes.shape == (0, 4)
-    assert target.masks.shape == (0, 30, 40)
-    assert (target.boxes.dtype, target.labels.dtype, target.masks.dtype) == (
+    assert target.image_masks.shape == (0, 30, 40)
+    assert target.box_masks.shape == (0, 8, 8)
+    assert (target.boxes.dtype, target.labels.dtype, target.box_masks.dtype) == (
         torch.float32,
         torch.int64,
         torch.bool,
@@ -156,6 +163,67 @@ def test_workers_that_live_on_see_the_next_epoch(small_set: Any) -> None:
             assert torch.equal(image, data[index][0]), f"epoch {epoch}"
 
 
+def jittered(small_set: Any, **options: Any) -> CocoInstances:
+    """Samples that all have objects of another image, or of themselves, pasted in."""
+    transform = TrainTransform(jitter=LargeScaleJitter(40, (0.8, 1.5)))
+    return dataset(small_set, transform, copy_paste=1.0, **options)
+
+
+@FORKS
+def test_pasted_samples_are_the_same_in_any_process_and_order(small_set: Any) -> None:
+    data = jittered(small_set)
+    loader = DataLoader(data, batch_size=2, collate_fn=collate, num_workers=2)
+    drawn = []
+    for epoch in range(6):
+        data.set_epoch(epoch)
+        (batch,) = list(loader)
+        for index in (1, 0):
+            image, target = data[index]
+            assert torch.equal(batch.images[index], image), f"epoch {epoch}"
+            assert torch.equal(batch.targets[index].boxes, target.boxes), f"epoch {epoch}"
+            assert torch.equal(batch.targets[index].box_masks, target.box_masks)
+        drawn.append(len(batch.targets[1].labels))  # of an image without objects of its own
+    assert 0 in drawn
+    assert max(drawn) > 0
+
+
+def test_objects_are_pasted_from_the_chosen_images_only(small_set: Any) -> None:
+    data = jittered(small_set, paste_from=(12,))  # which has no objects
+    for epoch in range(6):
+        data.set_epoch(epoch)
+        assert len(data[1][1].labels) == 0
+
+
+def test_a_probability_of_pasting_above_1_is_refused(small_set: Any) -> None:
+    with pytest.raises(ValueError, match=r"copy_paste must be a probability .*, got 1.5"):
+        dataset(small_set, copy_paste=1.5)
+
+
+def test_a_hundred_objects_of_a_large_image_need_the_memory_of_few_masks(small_set: Any) -> None:
+    height, width = 2160, 3840
+    Image.new("RGB", (width, height)).save(small_set.images / "large.png")
+    square = {key: small_set.document["annotations"][0][key] for key in ("category_id", "area")}
+    small_set.document["images"] = [
+        {"id": 1, "file_name": "large.png", "height": height, "width": width}
+    ]
+    small_set.document["annotations"] = []
+    for index in range(100):
+        x, y = 300 * (index % 10) + 7, 200 * (index // 10) + 3
+        outline = [x, y, x + 500, y + 30, x + 460, y + 150]
+        item = {"bbox": [x, y, 500, 150], "segmentation": [outline], "image_id": 1}
+        small_set.document["annotations"].append({"id": index + 1, **square, **item})
+    data = CocoInstances(
+        small_set.save(), small_set.images, small_set.categories, TrainTransform(), mask_size=128
+    )
+    tracemalloc.start()
+    _, target = data[0]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(target.labels) > 10
+    # Pillow's and torch's own memory is not traced: what is, is the masks.
+    assert peak < 3 * height * width
+
+
 @FORKS
 def test_an_error_in_a_worker_still_names_the_file(small_set: Any) -> None:
     (small_set.images / "a.png").write_bytes(b"no image")
@@ -187,7 +255,9 @@ def published(shared_data: Path) -> CocoInstances:
     folder = shared_data / "coco_mini_cc"
     annotations = folder / "annotations" / "instances_val2017.json"
     categories = Categories.by_id(json.loads(annotations.read_text())["categories"])
-    return CocoInstances(annotations, folder / "val2017", categories, EvalTransform())
+    return CocoInstances(
+        annotations, folder / "val2017", categories, EvalTransform(), image_masks=True
+    )
 
 
 @pytest.mark.parametrize("golden", GOLDEN["images"], ids=lambda golden: str(golden["image_id"]))
@@ -200,7 +270,7 @@ def test_real_samples_equal_the_published_ones(
     assert list(target.image_size) == golden["size"]
     assert list(target.original_size) == golden["orig_size"]
     assert target.labels.tolist() == golden["labels"]
-    assert target.masks.flatten(1).sum(1).tolist() == golden["mask_pixels"]
+    assert target.image_masks.flatten(1).sum(1).tolist() == golden["mask_pixels"]
     image = normalize(image)
     means, deviations = image.double().mean((1, 2)), image.double().std((1, 2))
     torch.testing.assert_close(means, torch.tensor(golden["mean"]).double(), rtol=0, atol=1e-6)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from solq_maskcodec import MaskCodec, crop_masks
+from solq_maskcodec import MaskCodec
 from solq_model.boxes import xyxy_to_cxcywh
 from solq_train.data.records import Target
 
@@ -39,16 +39,11 @@ class EncodedTargets:
 def encode_targets(
     targets: Sequence[Target], codec: MaskCodec | None, device: torch.device | str = "cpu"
 ) -> EncodedTargets:
-    """Boxes normalised by their image, masks cropped to their boxes and encoded.
+    """Boxes normalised by their image, and the masks in them encoded.
 
     Without a codec there are no mask vectors.
     """
-    box_masks = None
-    if codec is not None:
-        size = codec.mask_size
-        box_masks = torch.cat(
-            [crop_masks(t.masks.to(device), t.boxes.to(device), size) for t in targets]
-        )
+    box_masks = None if codec is None else _box_masks(targets).to(device, non_blocking=True)
     boxes = []
     for target in targets:
         height, width = target.image_size
@@ -60,5 +55,13 @@ def encode_targets(
         boxes=torch.cat(boxes).to(device),
         box_masks=box_masks,
         mask_vectors=None if codec is None else codec.encode(box_masks),
-        image_masks=tuple(t.masks for t in targets),
+        image_masks=tuple(t.image_masks for t in targets if t.image_masks is not None),
     )
+
+
+def _box_masks(targets: Sequence[Target]) -> Bool[Tensor, "instances size size"]:
+    masks = [target.box_masks for target in targets if target.box_masks is not None]
+    if len(masks) < len(targets):
+        msg = "targets must have box_masks for a codec to encode, got None"
+        raise ValueError(msg)
+    return torch.cat(masks)

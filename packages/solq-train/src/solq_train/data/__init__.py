@@ -19,9 +19,11 @@ from .drawing import draw_record as draw_record
 from .images import load_image as load_image
 from .layout import Split as Split
 from .layout import find_split as find_split
+from .masks import InstanceMasks as InstanceMasks
 from .page import write_page as write_page
 from .quality import CodecQuality as CodecQuality
 from .records import Batch as Batch
+from .records import Objects as Objects
 from .records import Target as Target
 from .report import CategoryCount as CategoryCount
 from .report import DataReport as DataReport
@@ -31,5 +33,6 @@ from .shapes import make_shapes as make_shapes
 from .split import split_images as split_images
 from .split import write_split as write_split
 from .transforms import EvalTransform as EvalTransform
+from .transforms import LargeScaleJitter as LargeScaleJitter
 from .transforms import TrainTransform as TrainTransform
 from .transforms import Transform as Transform

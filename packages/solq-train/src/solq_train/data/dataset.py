@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float32, UInt8
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from solq_model.categories import Categories
+from solq_model.images import to_tensor
 from solq_train.data.coco import (
     CocoAnnotation,
     CocoFile,
     CocoImage,
-    annotation_mask,
     read_coco,
 )
+from solq_train.data.copy_paste import paste_objects
 from solq_train.data.defects import DataError
 from solq_train.data.images import load_image, path_fault
-from solq_train.data.records import Target
+from solq_train.data.masks import InstanceMasks
+from solq_train.data.records import Objects, Target
 from solq_train.data.transforms import Transform
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,9 @@ class CocoInstances(Dataset[tuple[Tensor, Target]]):
 
     Targets leave out crowds and objects whose box has no area inside the image, as published;
     images without objects stay. `coco` keeps everything, for the evaluation.
+    Masks are decoded as far as a network needs them: `mask_size` gives them in that many pixels of
+    each box, `image_masks` in the whole image. With the probability `copy_paste` a sample gets
+    objects of another image, any one or one of the ids `paste_from`, which is transformed alike.
     What a sample looks like depends on seed, epoch and image id only, not on the order of the
     samples or on the worker that makes them.
     """
@@ -46,7 +51,15 @@ class CocoInstances(Dataset[tuple[Tensor, Target]]):
         categories: Categories,
         transform: Transform,
         seed: int = 0,
+        *,
+        mask_size: int | None = None,
+        image_masks: bool = False,
+        copy_paste: float = 0.0,
+        paste_from: Collection[int] = (),
     ) -> None:
+        if not 0 <= copy_paste <= 1:
+            msg = f"copy_paste must be a probability in [0, 1], got {copy_paste}"
+            raise ValueError(msg)
         self.coco = read_coco(annotations)
         self.images = images
         self.categories = categories
@@ -55,6 +68,14 @@ class CocoInstances(Dataset[tuple[Tensor, Target]]):
         self._records = _learnable(self.coco)
         self._transform = transform
         self._seed = seed
+        self._mask_size = mask_size
+        self._image_masks = image_masks
+        self._copy_paste = copy_paste
+        self._sources = [
+            index
+            for index, record in enumerate(self._records)
+            if not paste_from or record.id in paste_from
+        ]
         # In shared memory, so that workers which outlive an epoch see the next one.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -62,36 +83,42 @@ class CocoInstances(Dataset[tuple[Tensor, Target]]):
         return len(self._records)
 
     def __getitem__(self, index: int) -> tuple[UInt8[Tensor, "3 height width"], Target]:
+        picture, objects = self.augmented(index)
+        return to_tensor(picture), objects.target(self._mask_size, image_masks=self._image_masks)
+
+    def augmented(self, index: int) -> tuple[Image.Image, Objects]:
+        """The picture of a sample and its objects, with no mask decoded yet."""
         record = self._records[index]
-        picture = load_image(self.images, record)
         rng = sample_rng(self._seed, int(self._epoch), record.id)
-        return self._transform(picture, self._target(record), rng)
+        picture, objects = self._transformed(record, rng)
+        if self._copy_paste and rng.random() < self._copy_paste:
+            source = self._records[rng.choice(self._sources)]
+            return paste_objects(picture, objects, *self._transformed(source, rng), rng)
+        return picture, objects
 
     def set_epoch(self, epoch: int) -> None:
         """Renews the chance in the transforms; call it before the loader's iteration starts."""
         self._epoch.fill_(epoch)
 
-    def _target(self, record: CocoImage) -> Target:
+    def _transformed(self, record: CocoImage, rng: random.Random) -> tuple[Image.Image, Objects]:
+        return self._transform(load_image(self.images, record), self._objects(record), rng)
+
+    def _objects(self, record: CocoImage) -> Objects:
         image_size = (record.height, record.width)
         slots = [self.categories.slot_of(item.category_id) for item in record.annotations]
-        return Target(
+        return Objects(
             image_id=record.id,
             image_size=image_size,
             original_size=image_size,
             boxes=clipped_boxes(record.annotations, image_size),
             labels=torch.tensor(slots, dtype=torch.int64),
-            masks=self._masks(record),
+            masks=InstanceMasks.of(
+                [item.id for item in record.annotations],
+                [item.segmentation for item in record.annotations],
+                image_size,
+                where=f"{self.coco.path}: image id {record.id}: ",
+            ),
         )
-
-    def _masks(self, record: CocoImage) -> Bool[Tensor, "instances height width"]:
-        masks = np.zeros((len(record.annotations), record.height, record.width), dtype=bool)
-        for mask, annotation in zip(masks, record.annotations, strict=True):
-            try:
-                mask[:] = annotation_mask(annotation, (record.height, record.width))
-            except DataError as error:
-                msg = f"{self.coco.path}: image id {record.id}: {error}"
-                raise DataError(msg) from error
-        return torch.from_numpy(masks)
 
 
 class EpochSampler(Sampler[int]):

@@ -1,28 +1,25 @@
-"""Picture and target moved together: the published transforms of training and evaluation.
+"""Picture and objects moved together: the published transforms, and large-scale jitter.
 
 The steps work on PIL images, because the published pixels come out of Pillow's bilinear resize.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, UInt8
 from PIL import Image
-from torch import Tensor
 
 from solq_model import preprocess
-from solq_model.images import to_tensor
 from solq_model.preprocess import resize_size
-from solq_train.data.records import Target
+from solq_train.data.records import Objects
 
-# A picture and the target in its pixels → the pixels after the transform and the target in them.
-# All chance comes from the generator.
-Transform = Callable[[Image.Image, Target, random.Random], tuple[Tensor, Target]]
+# A picture and the objects in its pixels → both after the transform. All chance comes from the
+# generator.
+Transform = Callable[[Image.Image, Objects, random.Random], tuple[Image.Image, Objects]]
 
 
 class EvalTransform:
@@ -35,13 +32,12 @@ class EvalTransform:
     def __call__(
         self,
         picture: Image.Image,
-        target: Target,
+        objects: Objects,
         rng: random.Random,  # noqa: ARG002 - nothing here is left to chance
-    ) -> tuple[UInt8[Tensor, "3 height width"], Target]:
-        """The pixels and the target in them."""
-        size = resize_size(target.image_size, self.short_side, self.max_size)
-        picture, target = resize(picture, target, size)
-        return to_tensor(picture), target
+    ) -> tuple[Image.Image, Objects]:
+        """Both after the transform."""
+        size = resize_size(objects.image_size, self.short_side, self.max_size)
+        return resize(picture, objects, size)
 
 
 class TrainTransform:
@@ -51,7 +47,8 @@ class TrainTransform:
     side to one of `crop_resize` without a limit to the long one, and a cut-out of random sides
     within `crop_size` (smaller where the picture is); at last again a resize to one of the short
     sides. That the first resize comes before the choice, so that most pictures are resized twice,
-    is the published recipe too (datasets/coco.py, make_coco_transforms).
+    is the published recipe too (datasets/coco.py, make_coco_transforms). With a `jitter`, that is
+    what follows the flips instead.
     """
 
     def __init__(
@@ -65,6 +62,7 @@ class TrainTransform:
         crop: float = 0.5,
         crop_resize: Sequence[int] = (400, 500, 600),
         crop_size: tuple[int, int] = (384, 600),
+        jitter: LargeScaleJitter | None = None,
     ) -> None:
         self.short_sides = _sides("short_sides", short_sides)
         self.max_size = _positive("max_size", max_size)
@@ -74,93 +72,128 @@ class TrainTransform:
         self.crop = _probability("crop", crop)
         self.crop_resize = _sides("crop_resize", crop_resize)
         self.crop_size = _sides("crop_size", crop_size)
+        self.jitter = jitter
         if len(crop_size) != 2 or crop_size[0] > crop_size[1]:
             msg = f"crop_size must be (smallest, largest) side of the cut-out, got {crop_size}"
             raise ValueError(msg)
 
     def __call__(
-        self, picture: Image.Image, target: Target, rng: random.Random
-    ) -> tuple[UInt8[Tensor, "3 height width"], Target]:
-        """The pixels and the target in them."""
+        self, picture: Image.Image, objects: Objects, rng: random.Random
+    ) -> tuple[Image.Image, Objects]:
+        """Both after the transform."""
         if rng.random() < self.horizontal_flip:
-            picture, target = flip_horizontally(picture, target)
+            picture, objects = flip_horizontally(picture, objects)
         if rng.random() < self.vertical_flip:
-            picture, target = flip_vertically(picture, target)
+            picture, objects = flip_vertically(picture, objects)
         if rng.random() < self.transpose:
-            picture, target = transpose(picture, target)
-        picture, target = self._resize(picture, target, rng)
+            picture, objects = transpose(picture, objects)
+        if self.jitter is not None:
+            return self.jitter(picture, objects, rng)
+        picture, objects = self._resize(picture, objects, rng)
         if rng.random() < self.crop:
-            size = resize_size(target.image_size, rng.choice(self.crop_resize), None)
-            picture, target = resize(picture, target, size)
-            picture, target = crop(picture, target, *self._crop_region(target.image_size, rng))
-        picture, target = self._resize(picture, target, rng)
-        return to_tensor(picture), target
+            size = resize_size(objects.image_size, rng.choice(self.crop_resize), None)
+            picture, objects = resize(picture, objects, size)
+            picture, objects = crop(picture, objects, *self._crop_region(objects.image_size, rng))
+        return self._resize(picture, objects, rng)
 
     def _resize(
-        self, picture: Image.Image, target: Target, rng: random.Random
-    ) -> tuple[Image.Image, Target]:
-        size = resize_size(target.image_size, rng.choice(self.short_sides), self.max_size)
-        return resize(picture, target, size)
+        self, picture: Image.Image, objects: Objects, rng: random.Random
+    ) -> tuple[Image.Image, Objects]:
+        size = resize_size(objects.image_size, rng.choice(self.short_sides), self.max_size)
+        return resize(picture, objects, size)
 
     def _crop_region(
         self, image_size: tuple[int, int], rng: random.Random
     ) -> tuple[int, int, int, int]:
         smallest, largest = self.crop_size
         height, width = (rng.randint(min(smallest, s), min(largest, s)) for s in image_size)
-        top = rng.randint(0, image_size[0] - height)
-        left = rng.randint(0, image_size[1] - width)
-        return top, left, height, width
+        return *random_corner(image_size, (height, width), rng), height, width
+
+
+class LargeScaleJitter:
+    """A resize to a random share of a square, and a random part of what is larger than the square.
+
+    As detectron2's ResizeScale and FixedSizeCrop with a square target, but for the padding: an
+    image that is smaller stays so, since batches are padded to their largest image anyway.
+    """
+
+    def __init__(self, size: int, scale: tuple[float, float] = (0.1, 2.0)) -> None:
+        self.size = _positive("jitter_size", size)
+        self.scale = scale
+        if len(scale) != 2 or not 0 < scale[0] <= scale[1] < math.inf:
+            msg = f"jitter_scale must be (smallest, largest) share above 0, got {scale}"
+            raise ValueError(msg)
+
+    def __call__(
+        self, picture: Image.Image, objects: Objects, rng: random.Random
+    ) -> tuple[Image.Image, Objects]:
+        """Both after the transform."""
+        longest = self.size * rng.uniform(*self.scale)
+        factor = longest / max(objects.image_size)
+        height, width = (max(1, round(side * factor)) for side in objects.image_size)
+        picture, objects = resize(picture, objects, (height, width))
+        part = min(height, self.size), min(width, self.size)
+        return crop(picture, objects, *random_corner((height, width), part, rng), *part)
+
+
+def random_corner(
+    image_size: tuple[int, int], part: tuple[int, int], rng: random.Random
+) -> tuple[int, int]:
+    """Where (top, left) a part of this (height, width) lies in an image, anywhere in it."""
+    top = rng.randint(0, image_size[0] - part[0])
+    left = rng.randint(0, image_size[1] - part[1])
+    return top, left
 
 
 def resize(
-    picture: Image.Image, target: Target, size: tuple[int, int]
-) -> tuple[Image.Image, Target]:
+    picture: Image.Image, objects: Objects, size: tuple[int, int]
+) -> tuple[Image.Image, Objects]:
     """Both at this (height, width): pixels bilinear, masks by the nearest pixel."""
-    height, width = target.image_size
+    height, width = objects.image_size
     if size == (height, width):
-        return picture, target
+        return picture, objects
     scale_y, scale_x = size[0] / height, size[1] / width
     return preprocess.resize(picture, size), replace(
-        target,
+        objects,
         image_size=size,
-        boxes=target.boxes * torch.tensor([scale_x, scale_y, scale_x, scale_y]),
-        masks=_resize_masks(target.masks, size),
+        boxes=objects.boxes * torch.tensor([scale_x, scale_y, scale_x, scale_y]),
+        masks=objects.masks.resized(size),
     )
 
 
-def flip_horizontally(picture: Image.Image, target: Target) -> tuple[Image.Image, Target]:
+def flip_horizontally(picture: Image.Image, objects: Objects) -> tuple[Image.Image, Objects]:
     """Both with left and right exchanged."""
-    x0, y0, x1, y1 = target.boxes.unbind(1)
-    width = target.image_size[1]
+    x0, y0, x1, y1 = objects.boxes.unbind(1)
+    width = objects.image_size[1]
     boxes = torch.stack([width - x1, y0, width - x0, y1], dim=1)
-    flipped = replace(target, boxes=boxes, masks=target.masks.flip(-1))
+    flipped = replace(objects, boxes=boxes, masks=objects.masks.flipped_horizontally())
     return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT), flipped
 
 
-def flip_vertically(picture: Image.Image, target: Target) -> tuple[Image.Image, Target]:
+def flip_vertically(picture: Image.Image, objects: Objects) -> tuple[Image.Image, Objects]:
     """Both with top and bottom exchanged."""
-    x0, y0, x1, y1 = target.boxes.unbind(1)
-    height = target.image_size[0]
+    x0, y0, x1, y1 = objects.boxes.unbind(1)
+    height = objects.image_size[0]
     boxes = torch.stack([x0, height - y1, x1, height - y0], dim=1)
-    flipped = replace(target, boxes=boxes, masks=target.masks.flip(-2))
+    flipped = replace(objects, boxes=boxes, masks=objects.masks.flipped_vertically())
     return picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM), flipped
 
 
-def transpose(picture: Image.Image, target: Target) -> tuple[Image.Image, Target]:
+def transpose(picture: Image.Image, objects: Objects) -> tuple[Image.Image, Objects]:
     """Both mirrored at the diagonal: rows become columns."""
-    height, width = target.image_size
+    height, width = objects.image_size
     transposed = replace(
-        target,
+        objects,
         image_size=(width, height),
-        boxes=target.boxes[:, [1, 0, 3, 2]],
-        masks=target.masks.transpose(-1, -2).contiguous(),
+        boxes=objects.boxes[:, [1, 0, 3, 2]],
+        masks=objects.masks.transposed(),
     )
     return picture.transpose(Image.Transpose.TRANSPOSE), transposed
 
 
 def crop(
-    picture: Image.Image, target: Target, top: int, left: int, height: int, width: int
-) -> tuple[Image.Image, Target]:
+    picture: Image.Image, objects: Objects, top: int, left: int, height: int, width: int
+) -> tuple[Image.Image, Objects]:
     """Both cut to a region; objects whose box keeps no area there are dropped.
 
     As published it is the box that decides: a box that reaches into the region by a corner stays,
@@ -168,22 +201,16 @@ def crop(
     """
     offset = torch.tensor([left, top, left, top])
     limit = torch.tensor([width, height, width, height])
-    boxes = torch.minimum((target.boxes - offset), limit).clamp(min=0)
+    boxes = torch.minimum((objects.boxes - offset), limit).clamp(min=0)
     kept = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
     cut = replace(
-        target,
+        objects,
         image_size=(height, width),
         boxes=boxes[kept],
-        labels=target.labels[kept],
-        masks=target.masks[kept, top : top + height, left : left + width],
+        labels=objects.labels[kept],
+        masks=objects.masks.cut(top, left, height, width).selected(kept.tolist()),
     )
     return picture.crop((left, top, left + width, top + height)), cut
-
-
-def _resize_masks(
-    masks: Bool[Tensor, "instances height width"], size: tuple[int, int]
-) -> Bool[Tensor, "instances new_height new_width"]:
-    return F.interpolate(masks[:, None].to(torch.uint8), size=size, mode="nearest")[:, 0].bool()
 
 
 def _positive(name: str, value: int) -> int:
