@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
+import os
+import signal
 
 import pytest
 from PIL import Image
@@ -71,6 +74,20 @@ def test_only_the_asked_images_are_evaluated(model, split, console):
     ids = image_ids_of(split.annotations, 2)
     found = evaluate(model, split, console, top_k=5, image_ids=ids)
     assert {d["image_id"] for d in found.detections} == ids == {1, 2}
+
+
+def test_a_worker_that_loads_images_changes_nothing_and_outlives_a_request_to_stop(
+    model, split, console, evaluation
+):
+    def ask_to_stop(*_: object) -> None:
+        (worker,) = multiprocessing.active_children()
+        os.kill(worker.pid, signal.SIGTERM)
+
+    hook = model.register_forward_hook(ask_to_stop)
+    found = evaluate(model, split, console, top_k=15, num_workers=1)
+    hook.remove()
+    assert list(found.detections) == list(evaluation.detections)
+    assert found.metrics == evaluation.metrics
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -63,6 +64,12 @@ def test_a_run_knows_its_categories_preprocessing_and_steps(small_config, split)
 
 def test_the_number_of_steps_may_be_given(small_config, split):
     assert prepare_run(replace(small_config, max_steps=7), split).total_steps == 7
+
+
+def test_an_evaluator_that_is_not_installed_is_refused_at_once(small_config, split, monkeypatch):
+    monkeypatch.setitem(sys.modules, "hotcoco", None)
+    with pytest.raises(ModuleNotFoundError, match=r"solq-train\[fast-eval\]"):
+        prepare_run(replace(small_config, evaluator="hotcoco"), split)
 
 
 def test_the_same_seed_gives_the_same_weights_and_the_same_batches(small_config, split):

@@ -7,6 +7,7 @@ from typing import Literal
 
 from solq_model import ModelConfig
 from solq_train.criterion import LossConfig
+from solq_train.metrics import Evaluator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +115,8 @@ class TrainConfig:
     """Checkpoints that are kept: the last one, and those before it in `earlier/`."""
     top_k: int = 100
     """Detections per image that are evaluated."""
+    evaluator: Evaluator = "pycocotools"
+    """What computes the COCO numbers; hotcoco gives the same sooner, and is an extra."""
     backbone_weights: str | None = None
     """Pretrained backbone: a file of torchvision's weights, or "imagenet" to download them."""
     components: str | None = None

@@ -18,6 +18,7 @@ from solq_model.atomic import atomic_file, remove_unfinished
 from solq_train.checkpoint import LAST, Progress, load_newest, save_checkpoint
 from solq_train.data import Batch, Split
 from solq_train.evaluation import Evaluation, evaluate
+from solq_train.prefetch import prefetched
 from solq_train.progress import Advance, show_steps
 from solq_train.provenance import git_state, versions
 from solq_train.run import Run
@@ -134,7 +135,7 @@ class _Training:
 
     def _batches(self, stop: StopRequest) -> Iterator[Batch]:
         try:
-            yield from self.run.loader
+            yield from prefetched(self.run.loader, self.run.device)
         except RuntimeError:
             # A scheduler that preempts a job ends the loader's workers too: no more batches then.
             # Several processes cannot agree on that any more, and go on from the last checkpoint.
@@ -190,6 +191,8 @@ class _Training:
             processes=self.run.processes,
             top_k=config.top_k,
             batch_size=min(config.optimizer.batch_size, 8),
+            num_workers=config.data.num_workers,
+            evaluator=config.evaluator,
             image_ids=set(config.data.image_ids) or None,
         )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -18,8 +17,9 @@ from solq_model.solq import SOLQ
 from solq_train.data import CocoImage, Split, load_image, read_coco
 from solq_train.data.dataset import check_files
 from solq_train.distributed import ALONE, Processes
-from solq_train.metrics import CocoEvaluator, CocoMetrics
+from solq_train.metrics import CocoEvaluator, CocoMetrics, Detections, Evaluator
 from solq_train.progress import show_steps
+from solq_train.stopping import leave_signals_to_the_parent
 
 
 class EvaluationImages(Dataset[tuple[Tensor, CocoImage]]):
@@ -47,7 +47,7 @@ class Evaluation:
     """The COCO numbers and what they were computed from."""
 
     metrics: CocoMetrics
-    detections: list[dict[str, Any]]
+    detections: Detections
 
 
 def evaluate(
@@ -58,6 +58,7 @@ def evaluate(
     top_k: int = 100,
     batch_size: int = 1,
     num_workers: int = 0,
+    evaluator: Evaluator = "pycocotools",
     image_ids: Collection[int] | None = None,
     processes: Processes = ALONE,
 ) -> Evaluation:
@@ -69,11 +70,18 @@ def evaluate(
     """
     images = EvaluationImages(split, model.preprocessing, image_ids)
     images.images = images.images[processes.rank :: processes.count]
-    evaluator = CocoEvaluator(
-        split.annotations, image_ids=image_ids, has_masks=model.config.has_masks
+    scorer = CocoEvaluator(
+        split.annotations,
+        image_ids=image_ids,
+        has_masks=model.config.has_masks,
+        evaluator=evaluator,
     )
     loader: DataLoader[tuple[Tensor, CocoImage]] = DataLoader(
-        images, batch_size=batch_size, num_workers=num_workers, collate_fn=list
+        images,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        collate_fn=list,
+        worker_init_fn=leave_signals_to_the_parent,
     )
     device = next(model.parameters()).device
     was_training = model.training
@@ -88,13 +96,13 @@ def evaluate(
                 sizes = [(record.height, record.width) for record in records]
                 found = postprocess(predictions, sizes, model.codec, top_k)
                 for record, instances in zip(records, found, strict=True):
-                    evaluator.add(record.id, instances, model.categories)
+                    scorer.add(record.id, instances, model.categories)
                 advance(len(samples))
     finally:
         model.train(was_training)
-    evaluator.detections = processes.gather(evaluator.detections)
-    metrics = processes.share([evaluator.summarize()] if processes.is_first else [])
-    return Evaluation(metrics=metrics[0], detections=evaluator.detections)
+    scorer.detections = Detections.joined(processes.gather([scorer.detections]))
+    metrics = processes.share([scorer.summarize()] if processes.is_first else [])
+    return Evaluation(metrics=metrics[0], detections=scorer.detections)
 
 
 def image_ids_of(annotations: Path, limit: int | None) -> set[int] | None:

@@ -36,6 +36,7 @@ from solq_train.data import (
     read_coco,
 )
 from solq_train.distributed import ALONE, Processes
+from solq_train.metrics.scoring import library
 from solq_train.models import load_initial_weights
 from solq_train.optim import build_optimizer, build_schedule
 from solq_train.stopping import leave_interrupts_to_the_parent
@@ -104,6 +105,7 @@ class Run:
 def prepare_run(config: TrainConfig, split: Split, processes: Processes = ALONE) -> Run:
     """Build a run; refuses what cannot work before the first step."""
     device = resolve_device(config.device, processes.local_rank)
+    library(config.evaluator)
     torch.manual_seed(config.seed)
     config, categories = fit_classes(config, split.annotations)
     if config.precision != "float32" and config.model.mask_head == "spatial":

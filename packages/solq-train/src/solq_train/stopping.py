@@ -55,3 +55,12 @@ def stop_requests() -> Iterator[StopRequest]:
 def leave_interrupts_to_the_parent(_worker: int) -> None:
     """Start of a loader's worker: Ctrl-C reaches the whole group, and the run still needs it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def leave_signals_to_the_parent(_worker: int) -> None:
+    """Start of a worker that must outlive a request to stop: what it loads for is saved after it.
+
+    Workers end by themselves when they are no longer needed, or when the parent is gone.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

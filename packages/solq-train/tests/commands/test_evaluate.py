@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -50,9 +51,26 @@ def test_evaluation_repeats_the_numbers_of_the_run(evaluate, trained, tmp_path):
     assert numbers["ceiling.segm.AP"] == summary["ceiling.segm.AP"]
 
 
+def test_the_faster_library_gives_the_same_numbers(evaluate, tmp_path):
+    numbers = []
+    for name in ("pycocotools", "hotcoco"):
+        assert evaluate("--evaluator", name, "--output", tmp_path / name).code == 0
+        numbers.append(json.loads((tmp_path / name / "metrics.json").read_text()))
+    assert numbers[0] == pytest.approx(numbers[1], rel=0, abs=1e-12)
+
+
+def test_a_missing_library_is_one_line_that_names_the_extra(evaluate, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "hotcoco", None)
+    ran = evaluate("--evaluator", "hotcoco", "--output", tmp_path / "out")
+    assert ran.code == 2
+    assert "pip install 'solq-train[fast-eval]'" in ran.errors
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        (("--evaluator", "mine"), "evaluator"),
         (("--limit", 0), "limit must be at least 1, got 0"),
         (("--top-k", 0), "top_k must be at least 1, got 0"),
         (("--batch-size", 0), "batch_size"),

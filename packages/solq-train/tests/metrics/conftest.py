@@ -75,3 +75,12 @@ def coco_val2014_100() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder.name} absent")
     return folder
+
+
+@pytest.fixture
+def coco_mini_cc() -> Path:
+    """The annotation file of some real images."""
+    path = SHARED / "data" / "coco_mini_cc" / "annotations" / "instances_val2017.json"
+    if not path.is_file():
+        pytest.skip("coco_mini_cc absent")
+    return path

@@ -14,7 +14,7 @@ from solq_model.atomic import atomic_file
 from solq_train.commands.output import metrics_table, results_folder
 from solq_train.data import Split, find_split
 from solq_train.evaluation import evaluate, image_ids_of
-from solq_train.metrics import ceiling_numbers, codec_ceiling
+from solq_train.metrics import Evaluator, ceiling_numbers, codec_ceiling
 from solq_train.models import open_model
 from solq_train.run import resolve_device
 
@@ -40,6 +40,8 @@ class Evaluate:
     """Images at a time; results do not depend on it."""
     num_workers: int = 0
     """Processes that load images; 0 loads them in this one."""
+    evaluator: Evaluator = "pycocotools"
+    """What computes the numbers; hotcoco gives the same sooner, and is an extra (fast-eval)."""
     limit: int | None = None
     """Only the first so many images."""
     device: str = "auto"
@@ -62,6 +64,7 @@ class Evaluate:
             top_k=self.top_k,
             batch_size=self.batch_size,
             num_workers=self.num_workers,
+            evaluator=self.evaluator,
             image_ids=ids,
         )
         ceiling = None
@@ -71,7 +74,7 @@ class Evaluate:
         console.print(metrics_table(evaluation.metrics, ceiling))
         if self.output is not None:
             numbers = evaluation.metrics.to_dict() | ceiling_numbers(ceiling)
-            files = {"detections.json": evaluation.detections, "metrics.json": numbers}
+            files = {"detections.json": list(evaluation.detections), "metrics.json": numbers}
             for name, content in files.items():
                 with atomic_file(self.output / name) as temporary:
                     temporary.write_text(json.dumps(content), encoding="utf-8")

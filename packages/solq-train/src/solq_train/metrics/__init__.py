@@ -15,3 +15,6 @@ from .ceiling import codec_ceiling as codec_ceiling
 from .coco_ap import CocoEvaluator as CocoEvaluator
 from .coco_ap import coco_metrics as coco_metrics
 from .coco_ap import evaluate_detections as evaluate_detections
+from .detections import Detection as Detection
+from .detections import Detections as Detections
+from .scoring import Evaluator as Evaluator

@@ -32,9 +32,6 @@ _MEANINGS = {
 }
 
 
-AP_NAMES = tuple(_MEANINGS)
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PrecisionRecall:
     """Precision at 101 recalls of each category, with at most 100 detections an image.
@@ -91,7 +88,50 @@ class ApStats:
 
     def to_dict(self) -> dict[str, float]:
         """The twelve numbers by name."""
-        return {name: getattr(self, name) for name in AP_NAMES}
+        return {name: getattr(self, name) for name in _MEANINGS}
+
+
+def ap_stats(
+    category_ids: tuple[int, ...],
+    precision: Float64[np.ndarray, "thresholds recalls categories sizes"],
+    recall: Float64[np.ndarray, "thresholds categories sizes limits"],
+) -> ApStats:
+    """The numbers that pycocotools sums up from what it accumulates; -1 stands for nothing to find.
+
+    Sizes are all, small, medium and large; limits 1, 10 and 100 detections an image, of which
+    precision has the last.
+    """
+    return ApStats(
+        AP=_mean_of_valid(precision[..., 0]),
+        AP50=_mean_of_valid(precision[0, ..., 0]),
+        AP75=_mean_of_valid(precision[5, ..., 0]),
+        AP_small=_mean_of_valid(precision[..., 1]),
+        AP_medium=_mean_of_valid(precision[..., 2]),
+        AP_large=_mean_of_valid(precision[..., 3]),
+        AR_1=_mean_of_valid(recall[..., 0, 0]),
+        AR_10=_mean_of_valid(recall[..., 0, 1]),
+        AR_100=_mean_of_valid(recall[..., 0, 2]),
+        AR_small=_mean_of_valid(recall[..., 1, 2]),
+        AR_medium=_mean_of_valid(recall[..., 2, 2]),
+        AR_large=_mean_of_valid(recall[..., 3, 2]),
+        by_category={
+            category_id: _mean_of_valid(precision[:, :, place, 0])
+            for place, category_id in enumerate(category_ids)
+        },
+        by_category_and_size={
+            category_id: {
+                size: _mean_of_valid(precision[:, :, place, number])
+                for number, size in enumerate(SIZES, start=1)
+            }
+            for place, category_id in enumerate(category_ids)
+        },
+        curves=PrecisionRecall(category_ids=category_ids, precision=precision[..., 0].copy()),
+    )
+
+
+def _mean_of_valid(values: Float64[np.ndarray, ...]) -> float:
+    valid = values[values > -1]
+    return float(valid.mean()) if valid.size else -1.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ from solq_maskcodec import MaskCodec, crop_masks
 from solq_train.data.coco import CocoAnnotation, CocoImage, annotation_mask
 from solq_train.data.dataset import clipped_boxes, has_area
 from solq_train.metrics.ap_stats import CocoMetrics
-from solq_train.metrics.coco_ap import Detection, coco_metrics, selected_images
+from solq_train.metrics.coco_ap import coco_metrics, selected_images
+from solq_train.metrics.detections import Detection
 
 
 def codec_ceiling(

@@ -1,38 +1,37 @@
-"""Instances → AP: the COCO numbers of boxes and masks, computed by pycocotools."""
+"""Instances → AP: the COCO numbers of boxes and masks, as pycocotools computes them."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from solq_model.categories import Categories
 from solq_model.predict import known_categories
 from solq_model.records import Instances
 from solq_model.result import coco_detections
-from solq_train.data.coco import CocoFile, read_coco
+from solq_train.data.coco import CocoAnnotation, CocoFile, read_coco
 from solq_train.metrics.ap_stats import (
-    AP_NAMES,
-    SIZES,
+    IOU_THRESHOLDS,
+    RECALLS,
     ApStats,
     CocoMetrics,
     EvaluatedCategory,
-    PrecisionRecall,
+    ap_stats,
 )
-
-IouType = Literal["bbox", "segm"]
-Detection = dict[str, Any]  # COCO's result format
-
-# Which entry of a detection each evaluation reads. pycocotools is handed only that one: given both,
-# it would take the box's area for the mask's and sort masks into the wrong size classes.
-_FIELD_OF: dict[IouType, str] = {"bbox": "bbox", "segm": "segmentation"}
+from solq_train.metrics.detections import Detection, Detections
+from solq_train.metrics.scoring import (
+    FIELD_OF,
+    CategoryScores,
+    Evaluator,
+    IouType,
+    library,
+    score_category,
+)
 
 
 class CocoEvaluator:
@@ -48,12 +47,15 @@ class CocoEvaluator:
         *,
         image_ids: Collection[int] | None = None,
         has_masks: bool = True,
+        evaluator: Evaluator = "pycocotools",
     ) -> None:
+        library(evaluator)  # a missing one is told before the first image
+        self._evaluator = evaluator
         self._has_masks = has_masks
         self._coco = selected_images(annotations, image_ids)
         self._images = {image.id: image for image in self._coco.images}
         self._added: set[int] = set()
-        self.detections: list[Detection] = []
+        self.detections = Detections()
 
     def add(self, image_id: int, instances: Instances, categories: Categories) -> None:
         """Takes the instances of one image; class slots without a category are dropped."""
@@ -61,11 +63,13 @@ class CocoEvaluator:
         self._added.add(image_id)
         kept, kept_categories = known_categories(instances, categories)
         category_ids = [category.id for category in kept_categories]
-        self.detections += coco_detections(image_id, kept, category_ids)
+        self.detections.extend(coco_detections(image_id, kept, category_ids))
 
     def summarize(self) -> CocoMetrics:
         """The COCO numbers of everything added so far."""
-        return coco_metrics(self._coco, self.detections, has_masks=self._has_masks)
+        return coco_metrics(
+            self._coco, self.detections, has_masks=self._has_masks, evaluator=self._evaluator
+        )
 
     def _check(self, image_id: int, instances: Instances) -> None:
         if image_id not in self._images:
@@ -98,17 +102,26 @@ def selected_images(annotations: Path, image_ids: Collection[int] | None) -> Coc
 
 
 def evaluate_detections(
-    annotations: Path, detections: Sequence[Detection], iou_types: Sequence[IouType]
+    annotations: Path,
+    detections: Sequence[Detection],
+    iou_types: Sequence[IouType],
+    *,
+    evaluator: Evaluator = "pycocotools",
 ) -> dict[IouType, ApStats]:
     """The numbers of each asked kind, for COCO detection dicts with the entry of that kind."""
-    return _evaluate(read_coco(annotations), detections, iou_types)
+    return _evaluate(read_coco(annotations), detections, iou_types, evaluator)
 
 
 def coco_metrics(
-    coco: CocoFile, detections: Sequence[Detection], *, has_masks: bool = True
+    coco: CocoFile,
+    detections: Sequence[Detection],
+    *,
+    has_masks: bool = True,
+    evaluator: Evaluator = "pycocotools",
 ) -> CocoMetrics:
     """Box and mask AP of detections that have both entries; without `has_masks` of boxes alone."""
-    stats = _evaluate(coco, detections, ("bbox", "segm") if has_masks else ("bbox",))
+    iou_types: tuple[IouType, ...] = ("bbox", "segm") if has_masks else ("bbox",)
+    stats = _evaluate(coco, detections, iou_types, evaluator)
     return CocoMetrics(bbox=stats["bbox"], segm=stats.get("segm"), categories=_categories(coco))
 
 
@@ -126,18 +139,34 @@ def _categories(coco: CocoFile) -> tuple[EvaluatedCategory, ...]:
 
 
 def _evaluate(
-    coco: CocoFile, detections: Sequence[Detection], iou_types: Sequence[IouType]
+    coco: CocoFile,
+    detections: Sequence[Detection],
+    iou_types: Sequence[IouType],
+    evaluator: Evaluator,
 ) -> dict[IouType, ApStats]:
-    _check_detections(coco, detections, iou_types)
-    ground_truth = _ground_truth(coco)
-    return {iou_type: _stats(ground_truth, detections, iou_type) for iou_type in iou_types}
+    tools = library(evaluator)
+    places = _places_by_category(coco, detections, iou_types)
+    objects = _objects_by_category(coco)
+    sizes = {image.id: (image.height, image.width) for image in coco.images}
+    scores: dict[int, Mapping[IouType, CategoryScores]] = {}
+    for category_id in sorted({category["id"] for category in coco.categories}):
+        if category_id in objects:
+            own = [detections[place] for place in places[category_id]]
+            document = _document(category_id, objects[category_id], own, sizes)
+            scores[category_id] = score_category(tools, document, own, iou_types)
+    return {
+        iou_type: _stats(coco, {number: found[iou_type] for number, found in scores.items()})
+        for iou_type in iou_types
+    }
 
 
-def _check_detections(
+def _places_by_category(
     coco: CocoFile, detections: Sequence[Detection], iou_types: Sequence[IouType]
-) -> None:
+) -> defaultdict[int, list[int]]:
+    """Where the detections of each category are; refuses those that cannot be scored."""
     image_ids = {image.id for image in coco.images}
-    keys = ("image_id", "category_id", "score", *(_FIELD_OF[iou_type] for iou_type in iou_types))
+    keys = ("image_id", "category_id", "score", *(FIELD_OF[iou_type] for iou_type in iou_types))
+    places: defaultdict[int, list[int]] = defaultdict(list)
     for index, detection in enumerate(detections):
         missing = [key for key in keys if key not in detection]
         if missing:
@@ -149,73 +178,60 @@ def _check_detections(
                 f"got {detection['image_id']}"
             )
             raise ValueError(msg)
+        places[detection["category_id"]].append(index)
+    return places
 
 
-def _ground_truth(coco: CocoFile) -> COCO:
-    """The records as pycocotools' own object, with annotations numbered from 1.
-
-    COCOeval keeps the id of the matched annotation and reads 0 as "no match", so a file whose ids
-    start at 0 would lose one object.
-    """
-    entries: list[dict[str, Any]] = []
+def _objects_by_category(coco: CocoFile) -> dict[int, list[tuple[int, CocoAnnotation]]]:
+    """The objects of each category that has any, with their images' ids."""
+    objects: dict[int, list[tuple[int, CocoAnnotation]]] = {}
     for image in coco.images:
         for annotation in image.annotations:
-            entries.append(
-                {
-                    "id": len(entries) + 1,
-                    "image_id": image.id,
-                    "category_id": annotation.category_id,
-                    "bbox": list(annotation.bbox_xywh),
-                    "segmentation": annotation.segmentation,
-                    "area": annotation.area,
-                    "iscrowd": int(annotation.is_crowd),
-                }
-            )
-    images = [{"id": i.id, "height": i.height, "width": i.width} for i in coco.images]
-    categories = [{"id": category["id"]} for category in coco.categories]
-    return _indexed({"images": images, "categories": categories, "annotations": entries})
+            objects.setdefault(annotation.category_id, []).append((image.id, annotation))
+    return objects
 
 
-def _indexed(dataset: dict[str, Any]) -> COCO:
-    index = COCO()
-    index.dataset = dataset  # type: ignore[assignment]
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        index.createIndex()
-    return index
+def _document(
+    category_id: int,
+    objects: Sequence[tuple[int, CocoAnnotation]],
+    detections: Sequence[Detection],
+    sizes: Mapping[int, tuple[int, int]],
+) -> dict[str, Any]:
+    """The objects of a category as an annotation document, numbered from 1.
+
+    COCOeval keeps the id of the matched annotation and reads 0 as "no match", so a file whose ids
+    start at 0 would lose one object. Images without an object or a detection count for nothing.
+    """
+    annotations = [
+        {
+            "id": number,
+            "image_id": image_id,
+            "category_id": category_id,
+            "bbox": list(annotation.bbox_xywh),
+            "segmentation": annotation.segmentation,
+            "area": annotation.area,
+            "iscrowd": int(annotation.is_crowd),
+        }
+        for number, (image_id, annotation) in enumerate(objects, start=1)
+    ]
+    image_ids = {entry["image_id"] for entry in (*annotations, *detections)}
+    return {
+        "images": [
+            {"id": image_id, "height": sizes[image_id][0], "width": sizes[image_id][1]}
+            for image_id in sorted(image_ids)
+        ],
+        "categories": [{"id": category_id, "name": str(category_id)}],
+        "annotations": annotations,
+    }
 
 
-def _stats(ground_truth: COCO, detections: Sequence[Detection], iou_type: IouType) -> ApStats:
-    keys = ("image_id", "category_id", "score", _FIELD_OF[iou_type])
-    results = [{key: detection[key] for key in keys} for detection in detections]
-    with contextlib.redirect_stdout(io.StringIO()):
-        # Its own loadRes needs at least one detection.
-        nothing = {**ground_truth.dataset, "annotations": []}
-        found = ground_truth.loadRes(results) if results else _indexed(nothing)
-        evaluation = COCOeval(ground_truth, found, iou_type)
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    category_ids = tuple(map(int, evaluation.params.catIds))
-    # [thresholds, recalls, categories, sizes: all, small, medium, large, detections an image]
-    precision = evaluation.eval["precision"][..., -1]
-    numbers = dict(zip(AP_NAMES, evaluation.stats.tolist(), strict=True))
-    return ApStats(
-        **numbers,
-        by_category={
-            category_id: _mean_of_valid(precision[:, :, index, 0])
-            for index, category_id in enumerate(category_ids)
-        },
-        by_category_and_size={
-            category_id: {
-                size: _mean_of_valid(precision[:, :, index, place])
-                for place, size in enumerate(SIZES, start=1)
-            }
-            for index, category_id in enumerate(category_ids)
-        },
-        curves=PrecisionRecall(category_ids=category_ids, precision=precision[..., 0].copy()),
-    )
-
-
-def _mean_of_valid(values: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    valid = values[values > -1]
-    return float(valid.mean()) if valid.size else -1.0
+def _stats(coco: CocoFile, scores: Mapping[int, CategoryScores]) -> ApStats:
+    """The numbers over all categories; those without an object stay at -1."""
+    category_ids = tuple(sorted({int(category["id"]) for category in coco.categories}))
+    precision = np.full((len(IOU_THRESHOLDS), len(RECALLS), len(category_ids), 4), -1.0)
+    recall = np.full((len(IOU_THRESHOLDS), len(category_ids), 4, 3), -1.0)
+    for place, category_id in enumerate(category_ids):
+        if category_id in scores:
+            precision[:, :, place] = scores[category_id].precision[..., -1]
+            recall[:, place] = scores[category_id].recall
+    return ap_stats(category_ids, precision, recall)
