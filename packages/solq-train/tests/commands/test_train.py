@@ -29,6 +29,7 @@ def test_a_run_leaves_all_that_it_promises(trained):
     assert sorted(path.name for path in trained.iterdir()) == [
         "best",
         "config.json",
+        "detections.json",
         "earlier",
         "last",
         "metrics.jsonl",

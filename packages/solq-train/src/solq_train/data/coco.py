@@ -4,41 +4,22 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
+from solq_train.data.coco_records import CocoAnnotation as CocoAnnotation
+from solq_train.data.coco_records import CocoImage as CocoImage
 from solq_train.data.defects import DataError, Defect, DefectKind, Fault, Report, shown
 from solq_train.data.entries import Section
-from solq_train.data.segmentations import Segmentation, segmentation_fault, segmentation_mask
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CocoAnnotation:
-    """One object, or one crowd region, of an image."""
-
-    id: int
-    category_id: int
-    bbox_xywh: tuple[float, float, float, float]  # left, top, width, height in pixels
-    segmentation: Segmentation
-    area: float
-    is_crowd: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CocoImage:
-    """One image with all its annotations, crowds too, in the order of the file."""
-
-    id: int
-    file_name: str
-    height: int
-    width: int
-    annotations: tuple[CocoAnnotation, ...]
+from solq_train.data.index import CocoImages, indexed
+from solq_train.data.segmentations import segmentation_fault, segmentation_mask
+from solq_train.data.sound_file import read_sound_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +27,12 @@ class CocoFile:
     """The records of one annotation file."""
 
     path: Path
-    images: tuple[CocoImage, ...]
+    images: Sequence[CocoImage]
     categories: list[dict[str, Any]]
 
 
 def read_coco(path: Path, *, annotated: bool = True) -> CocoFile:
-    """The records of a COCO annotation file; DataError at its first defect.
+    """The records of a COCO annotation file, in columns; DataError at its first defect.
 
     Unless it has to be `annotated`, 'annotations' may be missing, as in COCO's test sets.
     """
@@ -60,9 +41,13 @@ def read_coco(path: Path, *, annotated: bool = True) -> CocoFile:
         msg = f"{path}: {defect.message}"
         raise DataError(msg)
 
-    coco = parse_coco(path, refuse, annotated=annotated)
-    assert coco is not None, "only a reported defect gives None"
-    return coco
+    with without_collection():
+        if (found := read_sound_file(path)) is not None:
+            index, categories = found
+            return CocoFile(path=path, images=CocoImages(index), categories=categories)
+        coco = parse_coco(path, refuse, annotated=annotated)
+        assert coco is not None, "only a reported defect gives None"
+        return replace(coco, images=indexed(coco.images))
 
 
 def parse_coco(path: Path, report: Report, *, annotated: bool = True) -> CocoFile | None:

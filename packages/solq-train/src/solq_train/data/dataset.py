@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
@@ -25,6 +25,7 @@ from solq_train.data.coco import (
 from solq_train.data.copy_paste import paste_objects
 from solq_train.data.defects import DataError
 from solq_train.data.images import load_image, path_fault
+from solq_train.data.index import CocoImages, indexed
 from solq_train.data.masks import InstanceMasks
 from solq_train.data.records import Objects, Target
 from solq_train.data.transforms import Transform
@@ -105,16 +106,17 @@ class CocoInstances(Dataset[tuple[Tensor, Target]]):
 
     def _objects(self, record: CocoImage) -> Objects:
         image_size = (record.height, record.width)
-        slots = [self.categories.slot_of(item.category_id) for item in record.annotations]
+        annotations = tuple(record.annotations)  # each access makes a record anew
+        slots = [self.categories.slot_of(item.category_id) for item in annotations]
         return Objects(
             image_id=record.id,
             image_size=image_size,
             original_size=image_size,
-            boxes=clipped_boxes(record.annotations, image_size),
+            boxes=clipped_boxes(annotations, image_size),
             labels=torch.tensor(slots, dtype=torch.int64),
             masks=InstanceMasks.of(
-                [item.id for item in record.annotations],
-                [item.segmentation for item in record.annotations],
+                [item.id for item in annotations],
+                [item.segmentation for item in annotations],
                 image_size,
                 where=f"{self.coco.path}: image id {record.id}: ",
             ),
@@ -170,10 +172,16 @@ def clipped_boxes(
 ) -> Float32[Tensor, "instances 4"]:
     """Boxes as xyxy, cut off at the image's border."""
     height, width = image_size
-    xywh = [annotation.bbox_xywh for annotation in annotations]
-    boxes = torch.tensor(xywh, dtype=torch.float32).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    return boxes.clamp(min=torch.zeros(4), max=torch.tensor([width, height, width, height]))
+    xywh = torch.tensor([annotation.bbox_xywh for annotation in annotations], dtype=torch.float32)
+    return _clipped(xywh.reshape(-1, 4), torch.tensor([width, height, width, height]))
+
+
+def _clipped(
+    xywh: Float32[Tensor, "instances 4"], limits: Int64[Tensor, "... 4"]
+) -> Float32[Tensor, "instances 4"]:
+    """Boxes as xyxy between 0 and the limits of each side."""
+    xyxy = torch.cat([xywh[:, :2], xywh[:, 2:] + xywh[:, :2]], dim=1)
+    return xyxy.clamp(min=torch.zeros(4), max=limits)
 
 
 def has_area(boxes_xyxy: Float32[Tensor, "instances 4"]) -> Bool[Tensor, " instances"]:
@@ -181,21 +189,20 @@ def has_area(boxes_xyxy: Float32[Tensor, "instances 4"]) -> Bool[Tensor, " insta
     return (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(dim=1)
 
 
-def _learnable(coco: CocoFile) -> tuple[CocoImage, ...]:
+def _learnable(coco: CocoFile) -> CocoImages:
     """The records without crowds and without objects whose box has no area in the image."""
-    records: list[CocoImage] = []
-    left_out: list[int] = []
-    for image in coco.images:
-        objects = [item for item in image.annotations if not item.is_crowd]
-        usable = has_area(clipped_boxes(objects, (image.height, image.width))).tolist()
-        pairs = list(zip(objects, usable, strict=True))
-        records.append(replace(image, annotations=tuple(item for item, kept in pairs if kept)))
-        left_out += [item.id for item, kept in pairs if not kept]
+    images = indexed(coco.images)
+    index = images.columns
+    sizes = np.stack([index.widths, index.heights] * 2, axis=1)
+    limits = np.repeat(sizes, np.diff(index.first), axis=0)  # of each annotation
+    boxes = _clipped(torch.from_numpy(index.boxes_xywh).float(), torch.from_numpy(limits))
+    usable = has_area(boxes).numpy()
+    left_out = index.annotation_ids[~usable & ~index.crowds].tolist()
     if left_out:
         ids = ", ".join(map(str, left_out[:5])) + (", …" if len(left_out) > 5 else "")
         message = "%s: %d objects are left out: no area of their box is in the image (ids %s)"
         logger.warning(message, coco.path, len(left_out), ids)
-    return tuple(records)
+    return images.keep(usable & ~index.crowds)
 
 
 def _check_categories(coco: CocoFile, categories: Categories) -> None:

@@ -95,16 +95,16 @@ def _integer(key: str, value: object) -> Fault | None:
     return DefectKind.WRONG_VALUE, f"'{key}' must be an integer, got {shown(value)}"
 
 
-_LONGEST_SIDE = 2**31 - 1  # pixels; the product of two still fits into 64 bits
+LONGEST_SIDE = 2**31 - 1  # pixels; the product of two still fits into 64 bits
 
 
 def _side(key: str, value: object) -> Fault | None:
     if type(value) is int and value >= 1:
-        if value <= _LONGEST_SIDE:
+        if value <= LONGEST_SIDE:
             return None
         return (
             DefectKind.WRONG_VALUE,
-            f"'{key}' must be at most {_LONGEST_SIDE}, got {shown(value)}",
+            f"'{key}' must be at most {LONGEST_SIDE}, got {shown(value)}",
         )
     return DefectKind.WRONG_VALUE, f"'{key}' must be an integer of at least 1, got {shown(value)}"
 
@@ -113,6 +113,11 @@ def _text(key: str, value: object) -> Fault | None:
     if isinstance(value, str):
         return None
     return DefectKind.WRONG_VALUE, f"'{key}' must be a string, got {shown(value)}"
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name can be one of a file inside the image folder."""
+    return bool(name) and "\0" not in name and not leads_outside(name)
 
 
 def _file_name(key: str, value: object) -> Fault | None:

@@ -18,7 +18,7 @@ Segmentation = list[Any] | dict[str, Any]
 
 # pycocotools walks along every polygon edge in steps of a fifth of a pixel and keeps them all, so a
 # coordinate of 1e9 would take gigabytes. No image format in use is that many pixels wide.
-_LARGEST_COORDINATE = 1e5
+LARGEST_COORDINATE = 1e5
 _NUMBERS = frozenset((int, float))
 _LARGEST = sys.float_info.max
 
@@ -76,7 +76,7 @@ def _coordinates_fault(coordinates: list[Any]) -> Fault | None:
     # COCO has 5 million polygon points: the sound case is decided by C loops alone. A sum is not
     # finite when one of its terms is not, and it refuses strings and nulls.
     try:
-        if max(coordinates) <= _LARGEST_COORDINATE and min(coordinates) >= -_LARGEST_COORDINATE:
+        if max(coordinates) <= LARGEST_COORDINATE and min(coordinates) >= -LARGEST_COORDINATE:
             total = sum(coordinates)
             if total == total and _NUMBERS.issuperset(map(type, coordinates)):
                 return None
@@ -90,7 +90,7 @@ def _coordinates_fault(coordinates: list[Any]) -> Fault | None:
             what = f"'segmentation' must hold finite numbers, got {shown(value)}"
             return DefectKind.NOT_FINITE, what
     furthest = max(coordinates, key=abs)
-    what = f"'segmentation' must stay within {_LARGEST_COORDINATE:,.0f} pixels, got {furthest}"
+    what = f"'segmentation' must stay within {LARGEST_COORDINATE:,.0f} pixels, got {furthest}"
     return DefectKind.BAD_POLYGON, what
 
 
