@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from solq_model.postprocess import postprocess
 from solq_model.preprocess import Preprocessing
+from solq_model.records import Instances
 from solq_model.solq import SOLQ
 from solq_train.data import CocoImage, Split, load_image, read_coco
 from solq_train.data.dataset import check_files
@@ -83,19 +84,13 @@ def evaluate(
         collate_fn=list,
         worker_init_fn=leave_signals_to_the_parent,
     )
-    device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     try:
         with show_steps(console, "evaluate", len(images)) as advance, torch.inference_mode():
             for samples in loader:
-                predictions = model(
-                    [image.to(device) for image, _ in samples], batch_invariant=True
-                )
-                records = [record for _, record in samples]
-                sizes = [(record.height, record.width) for record in records]
-                found = postprocess(predictions, sizes, model.codec, top_k)
-                for record, instances in zip(records, found, strict=True):
+                found = find_instances(model, samples, top_k)
+                for (_, record), instances in zip(samples, found, strict=True):
                     scorer.add(record.id, instances, model.categories)
                 advance(len(samples))
     finally:
@@ -103,6 +98,16 @@ def evaluate(
     scorer.detections = Detections.joined(processes.gather([scorer.detections]))
     metrics = processes.share([scorer.summarize()] if processes.is_first else [])
     return Evaluation(metrics=metrics[0], detections=scorer.detections)
+
+
+def find_instances(
+    model: SOLQ, samples: Sequence[tuple[Tensor, CocoImage]], top_k: int
+) -> list[Instances]:
+    """What the network finds in prepared images, at the sizes of their records."""
+    device = next(model.parameters()).device
+    predictions = model([image.to(device) for image, _ in samples], batch_invariant=True)
+    sizes = [(record.height, record.width) for _, record in samples]
+    return postprocess(predictions, sizes, model.codec, top_k)
 
 
 def image_ids_of(annotations: Path, limit: int | None) -> set[int] | None:

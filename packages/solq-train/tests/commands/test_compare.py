@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -12,7 +13,7 @@ from solq_train.data import find_split
 @pytest.fixture
 def compare(solq, two_runs):
     def start(*arguments: object):
-        return solq("compare", *two_runs, *arguments)
+        return solq("compare", "--resamples", 5, *two_runs, *arguments)
 
     return start
 
@@ -20,14 +21,16 @@ def compare(solq, two_runs):
 def test_the_tables_say_where_the_runs_differ(compare):
     ran = compare()
     assert (ran.code, ran.errors) == (0, "")
+    assert "mask AP of perfect minus that of plain: +1.000, 95 % of 5 resamples" in ran.output
     for text in ("mask AP ", "+1.000", "optimizer.learning_rate", "steps", "000001.png", "star"):
         assert text in ran.output
 
 
 def test_three_runs_are_compared_with_the_first(solq, own_runs, trained):
-    ran = solq("compare", *own_runs, trained)
+    ran = solq("compare", *own_runs, trained, "--resamples", 0)
     assert ran.code == 0
     assert ran.output.count("difference ") >= 4
+    assert "resamples" not in ran.output
 
 
 def test_the_page_is_whole_and_needs_nothing_from_elsewhere(compare, tmp_path):
@@ -47,11 +50,12 @@ def test_the_page_is_whole_and_needs_nothing_from_elsewhere(compare, tmp_path):
     assert page.count("<svg") == 5
     assert "perfect: quality 1.00" in page
     assert "+1.000 against plain" in page
+    assert "Mask AP of perfect minus that of plain: +1.000, 95 % of 5 resamples" in page
 
 
 def test_names_are_text_on_the_page(solq, own_runs, tmp_path):
     odd = own_runs[0].rename(tmp_path / "<b>bold&")
-    ran = solq("compare", odd, own_runs[1], "--output", tmp_path / "compare.html")
+    ran = solq("compare", odd, own_runs[1], "--resamples", 0, "--output", tmp_path / "compare.html")
     assert ran.code == 0
     page = (tmp_path / "compare.html").read_text()
     assert "<b>bold" not in page
@@ -62,6 +66,9 @@ def test_runs_without_masks_are_compared_by_their_boxes(solq, own_runs, tmp_path
     for run in own_runs:
         path = run / "summary.json"
         path.write_text(path.read_text().replace('"segm.AP"', '"other"'))
+        path = run / "detections.json"
+        boxes = [{k: d[k] for k in d if k != "segmentation"} for d in json.loads(path.read_text())]
+        path.write_text(json.dumps(boxes))
     ran = solq("compare", *own_runs, "--output", tmp_path / "compare.html")
     assert ran.code == 0
     assert "mask AP " not in ran.output.replace("codec ceiling, mask AP", "")
@@ -73,6 +80,7 @@ def test_runs_without_masks_are_compared_by_their_boxes(solq, own_runs, tmp_path
     [
         (("--threshold", 1.5), "threshold must be in 0..1, got 1.5"),
         (("--images", -1), "images must be at least 0, got -1"),
+        (("--resamples", -1), "resamples must be at least 0, got -1"),
         (("--data", "none"), "none: no such folder"),
         (("--output", "."), "output .: expected a file, found a folder"),
         (("none",), "run none: no such folder"),

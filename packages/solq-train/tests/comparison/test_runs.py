@@ -61,6 +61,12 @@ def test_a_run_that_is_not_finished_is_refused_with_what_it_lacks(own_runs, name
         read_runs(own_runs)
 
 
+def test_a_run_that_went_on_after_its_end_is_refused_until_it_ends_again(own_runs):
+    edit(own_runs[0] / "summary.json", lambda summary: summary.update(steps=3))
+    with pytest.raises(ValueError, match=r"plain: not finished, it is beyond the step that its"):
+        read_runs(own_runs)
+
+
 def test_a_folder_of_something_else_is_refused(own_runs, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"empty: expected the folder of a run, found no config"):
@@ -80,6 +86,16 @@ def test_one_run_alone_and_the_same_run_twice_are_refused(own_runs):
 def test_damaged_files_are_named(own_runs, name):
     (own_runs[0] / name).write_text('{"a": ')
     with pytest.raises(ValueError, match=name):
+        read_runs(own_runs)
+
+
+@pytest.mark.parametrize("entry", [5, {}, {"image_id": "1"}, {"bbox": 1}, {"segmentation": []}])
+def test_entries_that_are_no_detections_are_refused(own_runs, entry):
+    path = own_runs[0] / "detections.json"
+    sound = json.loads(path.read_text())[0]
+    is_part = isinstance(entry, dict) and entry
+    path.write_text(json.dumps([sound, sound | entry if is_part else entry]))
+    with pytest.raises(ValueError, match=r"detections\.json: "):
         read_runs(own_runs)
 
 

@@ -21,6 +21,7 @@ from solq_train.comparison import (
     category_row,
     common_data,
     image_differences,
+    intervals,
     number_rows,
     read_runs,
     setting_rows,
@@ -28,6 +29,7 @@ from solq_train.comparison import (
     titles,
     write_comparison,
 )
+from solq_train.metrics.scoring import IouType
 from solq_train.progress import show_steps
 
 LISTED = 10  # categories and images in the terminal
@@ -55,6 +57,8 @@ class Compare:
     """Smallest score that counts in single images."""
     images: int = 12
     """Images on the page."""
+    resamples: int = 500
+    """Resamples of the images that tell how far a difference of AP may be chance; 0 for none."""
 
     def run(self, console: Console) -> int:
         """Compare; the exit code."""
@@ -66,6 +70,12 @@ class Compare:
             metrics = [run.metrics(data.coco) for run in runs]
         with show_steps(console, "compare images", len(data.coco.images)) as advance:
             images = image_differences(data.coco, runs, self.threshold, advance)
+        iou_type: IouType = "segm" if all(run.has_masks for run in runs) else "bbox"
+        found = []
+        if self.resamples:
+            with show_steps(console, "resample images", self.resamples) as advance:
+                detections = [run.detections for run in runs]
+                found = intervals(data.coco, detections, iou_type, self.resamples, advance)
         comparison = Comparison(
             created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
             command="solq " + shlex.join(sys.argv[1:]),
@@ -73,6 +83,7 @@ class Compare:
             data=data,
             metrics=metrics,
             categories=category_differences(metrics),
+            intervals=found,
             images=images[: self.images],
             threshold=self.threshold,
         )
@@ -87,9 +98,10 @@ class Compare:
         if not 0 <= self.threshold <= 1:
             msg = f"threshold must be in 0..1, got {self.threshold}"
             raise ValueError(msg)
-        if self.images < 0:
-            msg = f"images must be at least 0, got {self.images}"
-            raise ValueError(msg)
+        for name in ("images", "resamples"):
+            if getattr(self, name) < 0:
+                msg = f"{name} must be at least 0, got {getattr(self, name)}"
+                raise ValueError(msg)
         if self.output is not None:
             prepare_file(self.output)
 
@@ -99,7 +111,7 @@ def _print(comparison: Comparison, images: Sequence[ImageDifference], console: C
     names, columns = [run.name for run in runs], titles(runs)
     tables = {
         "numbers": [["", *columns], *number_rows(comparison.metrics)],
-        "AP by category, the largest differences first": [
+        f"{comparison.ranked_by} by category, the largest differences first": [
             ["category", "id", "objects", *columns],
             *map(category_row, comparison.categories[:LISTED]),
         ],
@@ -116,3 +128,6 @@ def _print(comparison: Comparison, images: Sequence[ImageDifference], console: C
     for title, rows in tables.items():
         if len(rows) > 1:
             console.print(as_table(rows, title))
+    for name, interval in zip(names[1:], comparison.intervals, strict=False):
+        text = f"{comparison.ranked_by} of {name} minus that of {names[0]}: {interval}"
+        console.print(text, highlight=False, markup=False, soft_wrap=True)

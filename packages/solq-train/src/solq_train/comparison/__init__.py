@@ -1,5 +1,7 @@
 """Finished runs on the same data → where they differ: numbers, settings, images."""
 
+from .bootstrap import Interval as Interval
+from .bootstrap import intervals as intervals
 from .differences import CategoryDifference as CategoryDifference
 from .differences import category_differences as category_differences
 from .differences import category_row as category_row

@@ -14,9 +14,9 @@ from scipy.optimize import linear_sum_assignment
 from solq_maskcodec import masks_to_rle
 from solq_train.comparison.runs import FinishedRun
 from solq_train.data import CocoAnnotation, CocoFile, CocoImage, annotation_mask
+from solq_train.metrics.detections import Detection
 from solq_train.progress import Advance
 
-Detection = dict[str, Any]
 _IN_CROWD = 0.5  # share of a detection in a crowd region from which on it counts for nothing
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from solq_model.atomic import atomic_file
+from solq_train.comparison.bootstrap import Interval
 from solq_train.comparison.differences import (
     CategoryDifference,
     category_row,
@@ -39,8 +40,14 @@ class Comparison:
     data: CommonData
     metrics: Sequence[CocoMetrics]  # of each run
     categories: Sequence[CategoryDifference]
+    intervals: Sequence[Interval]  # of each run after the first; none without resamples
     images: Sequence[ImageDifference]  # those to be shown
     threshold: float  # smallest score that counts in these images
+
+    @property
+    def ranked_by(self) -> str:
+        """The AP that categories and intervals are of: that of masks, where all runs have them."""
+        return "mask AP" if all(run.has_masks for run in self.runs) else "box AP"
 
 
 @dataclass(frozen=True, kw_only=True)

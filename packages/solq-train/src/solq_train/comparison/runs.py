@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from solq_train.data import CocoFile, DataError, Split, find_split
+from solq_train.data.defects import shown
 from solq_train.engine import METRICS
 from solq_train.json_list import read_list
 from solq_train.metrics import CocoMetrics, coco_metrics
 from solq_train.metrics.coco_ap import selected_images
+from solq_train.metrics.detections import Detections
 from solq_train.outcome import DETECTIONS, SUMMARY
 from solq_train.provenance import file_sha256
 from solq_train.report import History, read_metrics
@@ -31,7 +33,7 @@ class FinishedRun:
     summary: dict[str, Any]
     config: dict[str, Any]  # nested
     history: History
-    detections: list[dict[str, Any]]
+    detections: Detections
 
     @property
     def has_masks(self) -> bool:
@@ -101,13 +103,19 @@ def _read_run(folder: Path, name: str) -> FinishedRun:
     if not isinstance(data, dict) or not data.keys() >= _DATA_KEYS:
         msg = f"run {folder}: {SUMMARY} must say in 'data' what the run was evaluated on"
         raise ValueError(msg)
+    history = read_metrics(folder / METRICS)
+    reached = max((record["step"] for record in history.training), default=0)
+    if reached > summary.get("steps", 0):
+        # Resumed after its end with more steps to do.
+        msg = f"run {folder}: not finished, it is beyond the step that its {SUMMARY} is of"
+        raise ValueError(msg)
     return FinishedRun(
         folder=folder,
         name=name,
         summary=summary,
         config=_read_json(folder / CONFIG),
-        history=read_metrics(folder / METRICS),
-        detections=_read_detections(folder / DETECTIONS),
+        history=history,
+        detections=_read_detections(folder / DETECTIONS, has_masks="segm.AP" in summary),
     )
 
 
@@ -123,13 +131,20 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_detections(path: Path) -> list[dict[str, Any]]:
+def _read_detections(path: Path, *, has_masks: bool) -> Detections:
+    keys = {"image_id", "category_id", "score", "bbox"} | ({"segmentation"} if has_masks else set())
+    found = Detections()
     try:
         with path.open("rb") as file:
-            return list(read_list(file))
-    except ValueError as error:
+            for index, entry in enumerate(read_list(file)):
+                if not isinstance(entry, dict) or entry.keys() != keys:
+                    msg = f"entry {index} must have {', '.join(sorted(keys))}, got {shown(entry)}"
+                    raise ValueError(msg)
+                found.extend([entry])
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
         msg = f"{path}: {error}"
         raise ValueError(msg) from error
+    return found
 
 
 def common_data(runs: Sequence[FinishedRun], data: Path | None) -> CommonData:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -145,19 +145,27 @@ def _evaluate(
     evaluator: Evaluator,
 ) -> dict[IouType, ApStats]:
     tools = library(evaluator)
-    places = _places_by_category(coco, detections, iou_types)
-    objects = _objects_by_category(coco)
-    sizes = {image.id: (image.height, image.width) for image in coco.images}
-    scores: dict[int, Mapping[IouType, CategoryScores]] = {}
-    for category_id in sorted({category["id"] for category in coco.categories}):
-        if category_id in objects:
-            own = [detections[place] for place in places[category_id]]
-            document = _document(category_id, objects[category_id], own, sizes)
-            scores[category_id] = score_category(tools, document, own, iou_types)
+    scores: dict[int, Mapping[IouType, CategoryScores]] = {
+        category_id: score_category(tools, document, own, iou_types)
+        for category_id, document, own in by_category(coco, detections, iou_types)
+    }
     return {
         iou_type: _stats(coco, {number: found[iou_type] for number, found in scores.items()})
         for iou_type in iou_types
     }
+
+
+def by_category(
+    coco: CocoFile, detections: Sequence[Detection], iou_types: Sequence[IouType]
+) -> Iterator[tuple[int, dict[str, Any], list[Detection]]]:
+    """The id, an annotation document and the detections of each category that has objects."""
+    places = _places_by_category(coco, detections, iou_types)
+    objects = _objects_by_category(coco)
+    sizes = {image.id: (image.height, image.width) for image in coco.images}
+    for category_id in sorted({category["id"] for category in coco.categories}):
+        if category_id in objects:
+            own = [detections[place] for place in places[category_id]]
+            yield category_id, _document(category_id, objects[category_id], own, sizes), own
 
 
 def _places_by_category(

@@ -69,12 +69,7 @@ def score_category(
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         truth = tools.index(document)
         for iou_type in iou_types:
-            keys = ("image_id", "category_id", "score", FIELD_OF[iou_type])
-            results = [{key: detection[key] for key in keys} for detection in detections]
-            # pycocotools' own loadRes needs at least one detection.
-            nothing = {**document, "annotations": []}
-            answer = truth.loadRes(results) if results else tools.index(nothing)
-            evaluation = tools.evaluation(truth, answer, iou_type)
+            evaluation = evaluation_of(tools, truth, detections, iou_type)
             evaluation.evaluate()
             evaluation.accumulate()
             accumulated = evaluation.eval
@@ -84,6 +79,18 @@ def score_category(
                 recall=np.asarray(accumulated["recall"])[:, 0],
             )
     return found
+
+
+def evaluation_of(
+    tools: Library, truth: Any, detections: Sequence[Detection], iou_type: IouType
+) -> Any:
+    """The library's COCOeval of detections against the objects of its index `truth`."""
+    keys = ("image_id", "category_id", "score", FIELD_OF[iou_type])
+    results = [{key: detection[key] for key in keys} for detection in detections]
+    # pycocotools' own loadRes needs at least one detection.
+    nothing = {**truth.dataset, "annotations": []}
+    answer = truth.loadRes(results) if results else tools.index(nothing)
+    return tools.evaluation(truth, answer, iou_type)
 
 
 def _indexed(document: dict[str, Any]) -> COCO:

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,12 +14,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from solq_model import SOLQ
-from solq_model.postprocess import postprocess
 from solq_model.predict import known_categories
 from solq_model.preprocess import Preprocessing
 from solq_model.result import coco_detections
 from solq_train.data import CocoImage, DataError, load_image
+from solq_train.evaluation import find_instances
+from solq_train.metrics.detections import Detection
 from solq_train.progress import Advance
+from solq_train.stopping import leave_signals_to_the_parent
 from solq_train.submission.parts import Parts
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ def find_objects(
         batch_sampler=[batch for batches in plan.values() for batch in batches],
         num_workers=num_workers,
         collate_fn=list,
+        worker_init_fn=leave_signals_to_the_parent,
     )
     loaded = iter(loader)
     num_failed = 0
@@ -79,7 +81,7 @@ def find_objects(
         failed: list[DataError] = []
         for samples in islice(loaded, len(batches)):
             failed += [found for _, found in samples if isinstance(found, DataError)]
-            good = [(images[i], pixels) for i, pixels in samples if isinstance(pixels, Tensor)]
+            good = [(pixels, images[i]) for i, pixels in samples if isinstance(pixels, Tensor)]
             lines += map(_line, _detections(model, good, top_k))
             advance(len(samples))
         for error in failed:
@@ -96,21 +98,18 @@ def _cut(places: range, size: int) -> Iterator[range]:
 
 
 def _detections(
-    model: SOLQ, samples: Sequence[tuple[CocoImage, Tensor]], top_k: int
-) -> Iterator[dict[str, Any]]:
+    model: SOLQ, samples: Sequence[tuple[Tensor, CocoImage]], top_k: int
+) -> Iterator[Detection]:
     if not samples:
         return
-    device = next(model.parameters()).device
     with torch.inference_mode():
-        predictions = model([pixels.to(device) for _, pixels in samples], batch_invariant=True)
-        sizes = [(image.height, image.width) for image, _ in samples]
-        found = postprocess(predictions, sizes, model.codec, top_k)
-    for (image, _), instances in zip(samples, found, strict=True):
+        found = find_instances(model, samples, top_k)
+    for (_, image), instances in zip(samples, found, strict=True):
         kept, categories = known_categories(instances, model.categories)
         yield from coco_detections(image.id, kept, [category.id for category in categories])
 
 
-def _line(detection: dict[str, Any]) -> str:
+def _line(detection: Detection) -> str:
     """The detection without a superfluous character.
 
     Numbers are those of the network, in float32, in the fewest digits that give them back: as
