@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from playwright.sync_api import Browser, Error, Page, sync_playwright
 from rich.console import Console
 
 from solq_maskcodec import masks_to_rle
@@ -211,3 +213,48 @@ def _make_runs(trained: Path, shapes: Path, folder: Path) -> tuple[Path, Path]:
     config["optimizer"]["learning_rate"] = 0.5
     (second / "config.json").write_text(json.dumps(config))
     return first, second
+
+
+# Those of the system are tried first: playwright's own takes a download.
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@dataclass
+class Opened:
+    """A page in a headless browser, and what it complained about."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+
+    def goto(self, place: Path | str) -> Page:
+        """The page of a file or an address, loaded."""
+        self.page.goto(place.resolve().as_uri() if isinstance(place, Path) else place)
+        return self.page
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A Chromium that this machine has; the test is skipped where there is none."""
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    # As root, in a container, its sandbox cannot be set up.
+    arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=found, args=arguments)
+        except Error as error:
+            pytest.skip(f"no Chromium to open pages with: {str(error).splitlines()[0]}")
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Iterator[Opened]:
+    """An empty page; the test fails if it logs an error, throws one or cannot load something."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    seen = Opened(page)
+    page.on("console", lambda m: seen.complaints.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: seen.complaints.append(str(error)))
+    page.on("requestfailed", lambda request: seen.complaints.append(f"failed: {request.url}"))
+    yield seen
+    page.close()
+    assert seen.complaints == []
