@@ -16,7 +16,7 @@ from solq_train.checkpoint import Progress
 from solq_train.data import annotation_mask, find_split, read_coco
 from solq_train.engine import TrainingResult
 from solq_train.evaluation import Evaluation
-from solq_train.metrics import CocoMetrics, evaluate_detections
+from solq_train.metrics import coco_metrics, evaluate_detections
 from solq_train.outcome import DETECTIONS, REPORT, SUMMARY, write_outcome
 
 
@@ -39,8 +39,7 @@ def finish(trained, split, small_config, tmp_path, monkeypatch):
     )
 
     def write(detections):
-        stats = evaluate_detections(split.annotations, detections, ("bbox", "segm"))
-        metrics = CocoMetrics(bbox=stats["bbox"], segm=stats["segm"], categories=())
+        metrics = coco_metrics(read_coco(split.annotations), detections)
         result = TrainingResult(
             progress=Progress(step=4, evaluated=4, seconds=1.2345),
             evaluation=Evaluation(metrics=metrics, detections=detections),
@@ -109,7 +108,9 @@ def test_the_detections_of_the_run_are_there_and_give_its_numbers_again(finish, 
     assert (again["bbox"], again["segm"]) == (found.metrics.bbox, found.metrics.segm)
 
 
-def test_the_report_shows_images_with_objects_and_the_least_covered_first(finish, split):
+def test_the_report_shows_the_first_the_best_and_the_worst_images_and_what_queries_look_at(
+    finish, split
+):
     output, _, report = finish(perfect(split, {1, 4}))
     # Image 2 is empty.
     assert [picture.title for picture in report.examples] == [
@@ -118,11 +119,14 @@ def test_the_report_shows_images_with_objects_and_the_least_covered_first(finish
         "000004.png",
     ]
     assert report.worst[0].title == "000003.png"
-    assert report.worst[0].caption.endswith("mean mask IoU 0.00")
-    assert all(picture.caption.endswith("mean mask IoU 1.00") for picture in report.worst[1:])
+    assert report.worst[0].caption.endswith("0 found; quality 0.00")
+    assert all(picture.caption.endswith("quality 1.00") for picture in report.worst[1:])
+    # An image without objects in which nothing is found is right, but no example.
+    assert [picture.title for picture in report.best] == ["000004.png", "000001.png", "000003.png"]
+    assert [picture.title for picture in report.attention] == [p.title for p in report.best]
     page = (output / REPORT).read_text()
     assert "a title" in page
-    assert page.count("data:image/jpeg;base64,") == 2 * 2 * 3
+    assert page.count("data:image/jpeg;base64,") == 2 * (3 + 3 + 4) + 3
 
 
 def test_pictures_of_ground_truth_and_prediction_have_one_size(finish, split):
@@ -135,8 +139,8 @@ def test_pictures_of_ground_truth_and_prediction_have_one_size(finish, split):
 def test_weak_detections_are_left_out_of_the_pictures(finish, split):
     weak = [{**detection, "score": 0.1} for detection in perfect(split, {1, 3, 4})]
     _, _, report = finish(weak)
-    assert all(", 0 found " in picture.caption for picture in report.examples)
-    assert all(picture.caption.endswith("IoU 0.00") for picture in report.worst)
+    assert all(", 0 found;" in picture.caption for picture in report.examples)
+    assert all(picture.caption.endswith("quality 0.00") for picture in report.worst[:3])
 
 
 def test_a_run_that_found_nothing_has_a_report_too(finish):
@@ -156,8 +160,8 @@ def test_a_detection_of_another_category_covers_nothing(finish, split):
     wrong = [{**detection, "category_id": other} for detection in perfect(split, {image.id})]
     _, _, report = finish(wrong)
     caption = next(p.caption for p in report.worst if p.title == image.file_name)
-    assert caption.startswith(f"{len(wrong)} objects, {len(wrong)} found")
-    assert caption.endswith("IoU 0.00")
+    assert f": {len(wrong)} objects, {len(wrong)} found;" in caption
+    assert caption.endswith("quality 0.00")
 
 
 def test_only_whole_files_are_written(finish, split):

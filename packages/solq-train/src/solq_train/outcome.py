@@ -6,42 +6,29 @@ import datetime
 import json
 import os
 import platform
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from pycocotools import mask as rle_masks
 
-from solq_maskcodec import masks_to_rle
 from solq_model.atomic import atomic_file
 from solq_model.saved import load_model
 from solq_train.checkpoint import LAST
 from solq_train.config import TrainConfig
-from solq_train.data import (
-    CocoAnnotation,
-    CocoFile,
-    CocoImage,
-    Split,
-    annotation_mask,
-    load_image,
-    read_coco,
-)
-from solq_train.data.drawing import Legend, draw_ground_truth
+from solq_train.data import Split
 from solq_train.engine import BEST, METRICS, TrainingResult
 from solq_train.json_list import json_list
 from solq_train.metrics import CocoMetrics, ceiling_numbers, codec_ceiling
+from solq_train.metrics.coco_ap import selected_images
+from solq_train.metrics.confusion import confusion_matrix
 from solq_train.provenance import file_sha256, git_state, versions
-from solq_train.report import ExamplePicture, RunReport, read_metrics, write_report
-from solq_train.report.pictures import draw_detections
+from solq_train.report import RunReport, read_metrics, write_report
+from solq_train.report.examples import attention_pictures, choose_examples
 
 DETECTIONS = "detections.json"
 SUMMARY = "summary.json"
 REPORT = "report.html"
-NUM_PICTURES = 8
 DRAWN_SCORE = 0.3  # weaker detections are left out of the pictures
 
 
@@ -67,16 +54,17 @@ def write_outcome(
 ) -> Outcome:
     """Write the detections, the summary and the report of a finished run."""
     ids = set(config.data.image_ids) or None
-    codec = load_model(output / BEST).codec
+    model = load_model(output / BEST)
+    codec = model.codec
     ceiling = None
     if codec is not None:
         ceiling = codec_ceiling(validation.annotations, codec, image_ids=ids)
     metrics = result.evaluation.metrics
-    coco = read_coco(validation.annotations)
+    coco = selected_images(validation.annotations, ids)
     summary = {
         **metrics.to_dict(),
         **ceiling_numbers(ceiling),
-        "data": _data(validation, len(ids or coco.images)),
+        "data": _data(validation, len(coco.images)),
         "steps": result.progress.step,
         "epochs": epochs,
         "train_seconds": round(result.progress.seconds, 2),
@@ -94,7 +82,10 @@ def write_outcome(
     with atomic_file(output / SUMMARY) as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     has_masks = metrics.segm is not None
-    pictures = _pictures(coco, validation.images, result.evaluation.detections, ids, has_masks)
+    detections = result.evaluation.detections
+    examples = choose_examples(
+        coco, validation.images, detections, threshold=DRAWN_SCORE, has_masks=has_masks
+    )
     write_report(
         output / REPORT,
         RunReport(
@@ -106,8 +97,14 @@ def write_outcome(
             history=read_metrics(output / METRICS),
             metrics=metrics,
             ceiling=ceiling,
-            examples=pictures.first,
-            worst=pictures.worst,
+            confusion=confusion_matrix(
+                coco, detections, threshold=DRAWN_SCORE, has_masks=has_masks
+            ),
+            threshold=DRAWN_SCORE,
+            examples=examples.first,
+            best=examples.best,
+            worst=examples.worst,
+            attention=attention_pictures(model, examples.best_images, validation.images),
             timing=timing,
         ),
     )
@@ -133,89 +130,3 @@ def _environment() -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
     }
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Pictures:
-    first: list[ExamplePicture]
-    worst: list[ExamplePicture]
-
-
-def _pictures(
-    coco: CocoFile,
-    folder: Path,
-    detections: Sequence[dict[str, Any]],
-    image_ids: set[int] | None,
-    has_masks: bool,
-) -> _Pictures:
-    """The first images and the worst ones: those whose objects are covered least."""
-    by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for detection in detections:
-        if detection["score"] >= DRAWN_SCORE:
-            by_image[detection["image_id"]].append(detection)
-    images = [image for image in coco.images if image_ids is None or image.id in image_ids]
-    with_objects = [image for image in images if any(not a.is_crowd for a in image.annotations)]
-    coverage = {image.id: _coverage(image, by_image[image.id], has_masks) for image in with_objects}
-    worst = sorted(with_objects, key=lambda image: coverage[image.id])[:NUM_PICTURES]
-    legend = Legend.of(coco)
-    iou = f"mean {'mask' if has_masks else 'box'} IoU"
-
-    def draw(chosen: list[CocoImage]) -> list[ExamplePicture]:
-        return [
-            _example(image, folder, by_image[image.id], legend, f"{iou} {coverage[image.id]:.2f}")
-            for image in chosen
-        ]
-
-    return _Pictures(first=draw(with_objects[:NUM_PICTURES]), worst=draw(worst))
-
-
-def _coverage(image: CocoImage, detections: Sequence[dict[str, Any]], has_masks: bool) -> float:
-    """Mean over the objects of the best IoU with a detection of the same category.
-
-    Of masks, or of boxes where the network finds no masks.
-    """
-    size = (image.height, image.width)
-    best = []
-    for annotation in image.annotations:
-        if annotation.is_crowd:
-            continue
-        same = [d for d in detections if d["category_id"] == annotation.category_id]
-        best.append(max(_overlaps(annotation, same, size, has_masks), default=0.0))
-    return sum(best) / len(best)
-
-
-def _overlaps(
-    annotation: CocoAnnotation,
-    detections: Sequence[dict[str, Any]],
-    size: tuple[int, int],
-    has_masks: bool,
-) -> list[float]:
-    """The IoU of each detection with the object."""
-    if not detections:
-        return []
-    truth: Any = np.array([annotation.bbox_xywh])
-    found: Any = np.array([detection["bbox"] for detection in detections])
-    if has_masks:
-        truth = masks_to_rle(annotation_mask(annotation, size)[None])
-        found = [detection["segmentation"] for detection in detections]
-    overlaps: Any = rle_masks.iou(found, truth, [0])
-    return [float(overlap) for overlap in overlaps[:, 0]]
-
-
-def _example(
-    image: CocoImage,
-    folder: Path,
-    detections: Sequence[dict[str, Any]],
-    legend: Legend,
-    coverage: str,
-) -> ExamplePicture:
-    picture = load_image(folder, image)
-    objects = [annotation for annotation in image.annotations if not annotation.is_crowd]
-    truth = draw_ground_truth(picture, image, legend, only={item.id for item in objects})
-    return ExamplePicture(
-        title=image.file_name,
-        ground_truth=truth,
-        prediction=draw_detections(picture, detections, legend),
-        caption=f"{len(objects)} objects, {len(detections)} found with a score of at least "
-        f"{DRAWN_SCORE}; {coverage}",
-    )

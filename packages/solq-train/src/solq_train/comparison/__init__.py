@@ -11,7 +11,6 @@ from .differences import time_rows as time_rows
 from .differences import titles as titles
 from .images import ImageDifference as ImageDifference
 from .images import image_differences as image_differences
-from .images import image_quality as image_quality
 from .page import Comparison as Comparison
 from .page import write_comparison as write_comparison
 from .runs import CommonData as CommonData

@@ -25,9 +25,9 @@ from solq_train.data import Legend, load_image
 from solq_train.data.drawing import draw_ground_truth
 from solq_train.metrics import CocoMetrics, format_ap
 from solq_train.report.charts import Series, line_chart
+from solq_train.report.drawings import column, from_zero
 from solq_train.report.page import page_template
 from solq_train.report.pictures import draw_detections
-from solq_train.report.report import column, from_zero
 
 
 @dataclass(frozen=True, kw_only=True)

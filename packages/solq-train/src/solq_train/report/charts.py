@@ -30,6 +30,7 @@ class Series:
     x: Sequence[float]
     y: Sequence[float]
     dashed: bool = False
+    label: str | None = None  # in the legend; None: name and last value
 
 
 @dataclass(frozen=True)
@@ -163,11 +164,12 @@ def _points(line: Series, *, positive: bool) -> list[tuple[float, float]]:
 
 
 def _legend(lines: list[tuple[Series, list[tuple[float, float]]]]) -> tuple[list[str], float]:
-    """The legend's elements, each name with its last value, and where the drawing can begin."""
+    """The legend's elements, and where the drawing can begin."""
     parts: list[str] = []
     x, y = float(LEFT), 12.0
     for number, (line, points) in enumerate(lines):
         label = f"{line.name} {format_number(points[-1][1])}" if points else line.name
+        label = label if line.label is None else line.label
         width = 26 + CHARACTER * len(label) + 10
         if x + width > WIDTH and x > LEFT:
             x, y = float(LEFT), y + LEGEND_LINE

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from PIL import Image
@@ -14,7 +16,11 @@ LARGEST_SIDE = 640  # pixels of an embedded picture
 
 
 def page_template(name: str) -> Template:
-    """A template of this package, by its path in it; it may import and include others."""
+    """A template of this package, by its path in it; it may import and include others.
+
+    It finds `script`, what pages do besides showing, and `policy`, which lets them run this script
+    and load nothing.
+    """
     environment = Environment(
         loader=PackageLoader("solq_train", ""),
         autoescape=True,
@@ -22,6 +28,13 @@ def page_template(name: str) -> Template:
         trim_blocks=True,
     )
     environment.filters |= {"data_uri": data_uri, "ap": format_ap, "duration": format_duration}
+    script = files(__package__).joinpath("page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment.globals |= {
+        "script": script,
+        "policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'",
+    }
     return environment.get_template(name)
 
 
@@ -35,10 +48,10 @@ def format_duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def data_uri(image: Image.Image) -> str:
+def data_uri(image: Image.Image, largest_side: int = LARGEST_SIDE) -> str:
     """The picture itself as an address, no larger than the page shows it."""
     picture = image.convert("RGB")
-    picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
+    picture.thumbnail((largest_side, largest_side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     # Full colour resolution: chroma subsampling smears thin coloured outlines.
     picture.save(buffer, format="JPEG", quality=85, subsampling=0, optimize=True)

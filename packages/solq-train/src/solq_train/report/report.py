@@ -1,15 +1,7 @@
-"""A run → `report.html`: one self-contained page with numbers, curves and pictures.
-
-`metrics.jsonl` holds one JSON object a line. A line with `loss` is a training record (`step`,
-`loss`, its terms as `loss_…`, `lr`, `images_per_second`), one with `bbox.AP` or `segm.AP` an
-evaluation at its `step`.
-"""
+"""A run → `report.html`: one self-contained page with numbers, curves and pictures."""
 
 from __future__ import annotations
 
-import json
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,21 +10,24 @@ from typing import Any
 from PIL import Image
 
 from solq_model.atomic import atomic_file
-from solq_train.metrics.ap_stats import ApStats, CocoMetrics, format_ap, format_table
-from solq_train.report.charts import Series, line_chart
+from solq_train.metrics.ap_stats import (
+    ApStats,
+    CocoMetrics,
+    EvaluatedCategory,
+    format_ap,
+    format_table,
+)
+from solq_train.metrics.confusion import Confusion
+from solq_train.report.drawings import (
+    column,
+    precision_recall_charts,
+    size_chart,
+    training_curves,
+)
+from solq_train.report.history import History
 from solq_train.report.page import format_duration, page_template
 
-LONG_TABLE = 24  # rows; longer category tables are folded
-
-Record = Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class History:
-    """The records of `metrics.jsonl`, in order of steps."""
-
-    training: tuple[Record, ...]
-    evaluations: tuple[Record, ...]
+MOST_CONFUSED = 16  # categories of the matrix; more could not be read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +37,15 @@ class ExamplePicture:
     title: str
     ground_truth: Image.Image
     prediction: Image.Image
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionPicture:
+    """What one query of the network looked at in an image."""
+
+    title: str
+    picture: Image.Image
     caption: str
 
 
@@ -57,8 +61,12 @@ class RunReport:
     history: History
     metrics: CocoMetrics
     ceiling: CocoMetrics | None  # None: a model without a mask codec
+    confusion: Confusion
+    threshold: float  # score from which on detections are drawn, judged and counted as confused
     examples: Sequence[ExamplePicture]
+    best: Sequence[ExamplePicture]
     worst: Sequence[ExamplePicture]
+    attention: Sequence[AttentionPicture]
     timing: Mapping[str, float]  # what took how many seconds
 
 
@@ -79,6 +87,7 @@ class _CategoryRow:
     id: int
     num_objects: int
     bars: tuple[tuple[str, float], ...]  # kind and AP, in the order of `_columns`
+    sizes: tuple[float, ...]  # AP of small, medium and large objects
 
 
 def write_report(path: Path, run: RunReport) -> None:
@@ -86,40 +95,16 @@ def write_report(path: Path, run: RunReport) -> None:
     page = page_template("report/template.html.j2").render(
         run=run,
         tiles=_tiles(run),
-        curves=_curves(run),
+        curves=training_curves(run.history, _ceiling(run)),
+        sizes=size_chart(_columns(run)),
         table=format_table(run.metrics, run.ceiling),
         columns=_columns(run),
         categories=_category_rows(run),
-        long_table=LONG_TABLE,
+        precision_recall=precision_recall_charts(run.metrics),
+        confusion=_confusion_table(run.confusion, run.metrics.categories),
     )
     with atomic_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
-
-
-def read_metrics(path: Path) -> History:
-    """The training records and evaluations of a `metrics.jsonl`.
-
-    A run that was stopped and resumed wrote some steps twice: the later ones stand. A last line
-    that was cut off in writing is left out.
-    """
-    training: list[Record] = []
-    evaluations: list[Record] = []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-            step = record["step"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            if number == len(lines):
-                break
-            msg = f"{path}, line {number}: expected a JSON object with `step`, got {line[:60]!r}"
-            raise ValueError(msg) from error
-        for kind, records in ((("loss",), training), (("bbox.AP", "segm.AP"), evaluations)):
-            if any(key in record for key in kind):
-                while records and records[-1]["step"] >= step:
-                    records.pop()
-                records.append(record)
-    return History(training=tuple(training), evaluations=tuple(evaluations))
 
 
 def _tiles(run: RunReport) -> list[_Tile]:
@@ -147,59 +132,6 @@ def _ceiling(run: RunReport) -> ApStats | None:
     return None if run.ceiling is None else run.ceiling.segm
 
 
-def _curves(run: RunReport) -> list[tuple[str, str]]:
-    """Title and drawing of each chart."""
-    training, evaluations = run.history.training, run.history.evaluations
-    losses = [column(training, "loss", "total"), *_loss_terms(training)]
-    average_precision = [
-        column(evaluations, "bbox.AP", "box AP"),
-        column(evaluations, "segm.AP", "mask AP"),
-    ]
-    x_range = from_zero([record["step"] for record in (*training, *evaluations)])
-    ceiling = _ceiling(run)
-    if x_range is not None and ceiling is not None and ceiling.AP >= 0:
-        level = [ceiling.AP] * 2
-        average_precision.append(Series(name="mask ceiling", x=x_range, y=level, dashed=True))
-    rate = column(training, "lr", "learning rate")
-    speed = column(training, "images_per_second", "images a second")
-
-    def chart(title: str, series: Sequence[Series], y_label: str, **axes: Any) -> tuple[str, str]:
-        drawn = [line for line in series if line.y]
-        title_in_full = f"{title} over training steps"
-        drawing = line_chart(
-            drawn, title=title_in_full, x_label="step", y_label=y_label, x_range=x_range, **axes
-        )
-        return title, drawing
-
-    return [
-        chart("Loss by term", losses, "loss (log)", log_y=True),
-        chart("Average precision", average_precision, "AP", y_range=(0.0, 1.0)),
-        chart("Learning rate", [rate], "rate", y_range=from_zero(rate.y, 1.05)),
-        chart("Speed", [speed], "images / s", y_range=from_zero(speed.y, 1.05)),
-    ]
-
-
-def from_zero(values: Sequence[float], room: float = 1.0) -> tuple[float, float] | None:
-    """The range from 0 to `room` times the largest value; None if there is none above 0."""
-    largest = max((value for value in values if math.isfinite(value)), default=0.0)
-    return (0.0, room * largest) if largest > 0 else None
-
-
-def column(records: Sequence[Record], key: str, name: str = "") -> Series:
-    """One entry of the records over their steps, where they have it."""
-    having = [record for record in records if record.get(key) is not None]
-    return Series(
-        name=name, x=[record["step"] for record in having], y=[record[key] for record in having]
-    )
-
-
-def _loss_terms(records: Sequence[Record]) -> list[Series]:
-    """The terms of the last decoder layer and of no layer before it, nor of the encoder."""
-    keys = dict.fromkeys(key for record in records for key in record if key.startswith("loss_"))
-    last = [key for key in keys if not re.fullmatch(r".*_(\d+|enc)", key)]
-    return [column(records, key, key.removeprefix("loss_")) for key in last]
-
-
 def _columns(run: RunReport) -> dict[str, ApStats]:
     """What is shown of each category, by the bar's kind."""
     columns = {"box": run.metrics.bbox, "mask": run.metrics.segm, "ceiling": _ceiling(run)}
@@ -217,7 +149,34 @@ def _category_rows(run: RunReport) -> list[_CategoryRow]:
             bars=tuple(
                 (kind, stats.by_category[category.id]) for kind, stats in _columns(run).items()
             ),
+            sizes=tuple(ranking.by_category_and_size[category.id].values()),
         )
         for category in run.metrics.categories
     ]
     return sorted(rows, key=lambda row: -ranking.by_category[row.id])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ConfusionTable:
+    """The matrix as it is shown: each cell with its count and its share of the row."""
+
+    names: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[tuple[int, float], ...]], ...]
+    num_left_out: int  # categories
+
+
+def _confusion_table(
+    confusion: Confusion, categories: Sequence[EvaluatedCategory]
+) -> _ConfusionTable:
+    name_of = {category.id: category.name for category in categories}
+    shown = confusion.most_confused(MOST_CONFUSED)
+    names = tuple(name_of[category_id] for category_id in shown.category_ids)
+    rows = []
+    for name, counts in zip((*names, "nothing"), shown.counts.tolist(), strict=True):
+        total = max(1, sum(counts))
+        rows.append((name, tuple((count, count / total) for count in counts)))
+    return _ConfusionTable(
+        names=(*names, "not found"),
+        rows=tuple(rows),
+        num_left_out=len(confusion.category_ids) - len(names),
+    )
