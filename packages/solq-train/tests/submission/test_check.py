@@ -51,6 +51,15 @@ def test_a_sound_archive_has_no_problem(check, good):
     assert (problems.count, problems.detections, problems.images_without) == (0, len(good), 3)
 
 
+def test_progress_is_told_in_megabytes(check, good, coco, tmp_path):
+    check(good * 1500)
+    told = []
+    check_archive(tmp_path / f"{STEM}.zip", coco, lambda done, total: told.append((done, total)))
+    assert told == sorted(told)
+    assert len(told) > 2
+    assert told[-1] == (1, 1)
+
+
 def test_files_of_boxes_alone_and_of_masks_alone_are_sound(check, good):
     for key in ("bbox", "segmentation"):
         assert check([{k: d[k] for k in d if k != key} for d in good]).count == 0

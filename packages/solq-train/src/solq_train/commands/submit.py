@@ -14,7 +14,7 @@ from solq_train.commands.output import prepare_output
 from solq_train.data import CocoFile, read_coco
 from solq_train.data.dataset import check_files
 from solq_train.models import open_model
-from solq_train.progress import show_steps
+from solq_train.progress import show_count, show_steps
 from solq_train.run import resolve_device
 from solq_train.submission import (
     MOST_DETECTIONS,
@@ -154,8 +154,8 @@ def _check_model(model: SOLQ, coco: CocoFile, kind: Kind) -> None:
 
 def _report(path: Path, coco: CocoFile, console: Console) -> int:
     """Check an archive and say what was found; the exit code."""
-    with console.status("check the archive"):
-        problems = check_archive(path, coco)
+    with show_count(console, "check, MB") as show:
+        problems = check_archive(path, coco, show)
     for message in problems.first:
         console.print(message, highlight=False, markup=False, soft_wrap=True)
     if problems.count > len(problems.first):

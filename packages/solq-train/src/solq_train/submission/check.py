@@ -5,19 +5,23 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from solq_maskcodec import rle_areas
 from solq_train.data import CocoFile
 from solq_train.data.defects import shown
 from solq_train.data.segmentations import is_finite_number, segmentation_fault
 from solq_train.json_list import read_list
+from solq_train.progress import Show
 from solq_train.submission.archive import NAME
 
 MOST_DETECTIONS = 100  # of an image; COCO counts no more
 _SHOWN = 20
+_SHOW_EVERY = 1000  # detections
+_MEGABYTE = 10**6
 
 
 @dataclass
@@ -36,10 +40,15 @@ class Problems:
             self.first.append(message)
 
 
-def check_archive(path: Path, coco: CocoFile) -> Problems:
+def _nothing(done: int, total: int, text: str = "") -> None:
+    """Shows no progress."""
+
+
+def check_archive(path: Path, coco: CocoFile, show: Show = _nothing) -> Problems:
     """Every problem of an archive for the images of a file; ValueError if there is no zip file.
 
-    Reads detection by detection, so that memory does not grow with the file.
+    Reads detection by detection, so that memory does not grow with the file. `show` is told the
+    megabytes that are read.
     """
     problems = Problems()
     if NAME.fullmatch(path.stem) is None or path.suffix != ".zip":
@@ -50,7 +59,8 @@ def check_archive(path: Path, coco: CocoFile) -> Problems:
             _check_members(archive, path, problems)
             for member in archive.infolist()[:1]:
                 with archive.open(member) as file:
-                    _check_list(read_list(file), coco, problems)
+                    items = _with_progress(read_list(file), file, member.file_size, show)
+                    _check_list(items, coco, problems)
     except FileNotFoundError as error:
         msg = f"submission {path}: no such file"
         raise ValueError(msg) from error
@@ -58,6 +68,16 @@ def check_archive(path: Path, coco: CocoFile) -> Problems:
         msg = f"submission {path}: must be a whole zip file, but: {error}"
         raise ValueError(msg) from error
     return problems
+
+
+def _with_progress(
+    items: Iterator[Any], file: IO[bytes], num_bytes: int, show: Show
+) -> Iterator[Any]:
+    for index, item in enumerate(items):
+        if index % _SHOW_EVERY == 0:
+            show(file.tell() // _MEGABYTE, num_bytes // _MEGABYTE)
+        yield item
+    show(num_bytes // _MEGABYTE, num_bytes // _MEGABYTE)
 
 
 def _check_members(archive: zipfile.ZipFile, path: Path, problems: Problems) -> None:
@@ -69,7 +89,7 @@ def _check_members(archive: zipfile.ZipFile, path: Path, problems: Problems) -> 
         problems.add(f"{path.name}: must hold {expected} and nothing else, got {found}")
 
 
-def _check_list(detections: Any, coco: CocoFile, problems: Problems) -> None:
+def _check_list(detections: Iterator[Any], coco: CocoFile, problems: Problems) -> None:
     check = _Check(coco)
     try:
         for index, detection in enumerate(detections):
