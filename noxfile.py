@@ -32,8 +32,7 @@ SUITES = {
     "ops": "solq-ops",
     "maskcodec": "solq-maskcodec",
     "model": "solq-model",
-    "train_step": "solq-train",
-    "evaluation": "solq-train",
+    "train": "solq-train",
     "data": "solq-train",
 }
 # One use of each installed package: enough to show that its wheel holds what the package needs.
@@ -335,7 +334,7 @@ assert importlib.resources.files({module}).joinpath("py.typed").is_file()
 
 @nox.session(reuse_venv=True)
 def bench(session: nox.Session) -> None:
-    """Benchmarks, results in benchmarks/results/; `-- ops train_step` chooses among the suites.
+    """Benchmarks, results in benchmarks/results/; `-- ops train` chooses among the suites.
 
     `--peers` installs what the suites compare themselves with; SOLQ_PUBLISHED names a checkout of
     the published code where it cannot be cloned. What else begins with a dash goes
@@ -355,11 +354,12 @@ def bench(session: nox.Session) -> None:
         session.install("setuptools>=77", "packaging>=24.2", "wheel", "ninja")
         peer = ("--no-deps", "--no-build-isolation", "torch-ms-deform-attn==0.1.1")
         session.install(*peer, env={"FORCE_CPU": "1"})
-    if with_peers and {"maskcodec", "evaluation"} & set(suites):
+    if with_peers and {"maskcodec", "train"} & set(suites):
         session.install(*CODEC_PEERS)
     environment = {}
     if with_peers and "model" in suites:
         session.install(*MODEL_PEERS)
+    if with_peers and {"model", "train"} & set(suites):
         environment["SOLQ_PUBLISHED"] = str(published_solq(session))
     machine = f"{platform.system()}-{platform.machine()}-{os.cpu_count()}cpu".lower()
     for suite in suites:

@@ -31,6 +31,7 @@ REPLACED = (
     "matplotlib.pyplot",
     "pywt",
     "torch_dct",
+    "tqdm",
 )
 # configs/r50_solq_train.sh, and the defaults of main.py beside it.
 OPTIONS: dict[str, Any] = {
@@ -77,6 +78,12 @@ OPTIONS: dict[str, Any] = {
 
 def published_model(checkout: Path) -> nn.Module:
     """The published network with fresh weights; it takes a list of images."""
+    model, _ = published_model_and_criterion(checkout)
+    return model
+
+
+def published_model_and_criterion(checkout: Path) -> tuple[nn.Module, nn.Module]:
+    """The published network with fresh weights, and its losses, which lack their libraries."""
     if not (checkout / "models" / "solq.py").is_file():
         msg = f"{checkout}: not a checkout of megvii-research/SOLQ (no models/solq.py)"
         raise SystemExit(msg)
@@ -95,9 +102,10 @@ def published_model(checkout: Path) -> nn.Module:
 
     layer.MSDeformAttnFunction = SimpleNamespace(apply=attend)
     with mock.patch("builtins.print"):
-        model, _, _ = published.build(Namespace(**OPTIONS))
+        model, criterion, _ = published.build(Namespace(**OPTIONS))
     assert isinstance(model, nn.Module)
-    return model
+    assert isinstance(criterion, nn.Module)
+    return model, criterion
 
 
 @contextmanager

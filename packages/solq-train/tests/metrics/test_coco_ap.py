@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -165,6 +166,26 @@ def test_detections_speak_the_ids_of_the_data_set_and_slots_of_nothing_are_dropp
     assert detection["bbox"] == [40.0, 5.0, 35.0, 50.0]
     assert detection["segmentation"]["size"] == [60, 80]
     assert json.loads(json.dumps(detection)) == detection
+
+
+def test_memory_does_not_grow_with_the_image(rectangles):
+    document = json.loads(rectangles.read_text())
+    for image in document["images"]:
+        image.update(height=6000, width=8000)
+    for entry in document["annotations"]:
+        x, y, w, h = entry["bbox"]
+        entry["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+        entry["iscrowd"] = 0
+    rectangles.write_text(json.dumps(document))
+    found = [(CUP, (50 * place, 10, 50 * place + 40, 900)) for place in range(100)]
+    evaluator = CocoEvaluator(rectangles)
+    tracemalloc.start()
+    evaluator.add(40, instances_of(found, (6000, 8000)), CATEGORIES)
+    evaluator.summarize()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 6000 * 8000  # less than one mask of the hundred, at a byte a pixel
 
 
 def test_evaluation_prints_nothing(rectangles, capsys):

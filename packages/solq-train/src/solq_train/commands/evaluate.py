@@ -14,6 +14,7 @@ from solq_model.atomic import atomic_file
 from solq_train.commands.output import metrics_table, results_folder
 from solq_train.data import Split, find_split
 from solq_train.evaluation import evaluate, image_ids_of
+from solq_train.json_list import json_list
 from solq_train.metrics import Evaluator, ceiling_numbers, codec_ceiling
 from solq_train.models import open_model
 from solq_train.run import resolve_device
@@ -73,9 +74,11 @@ class Evaluate:
                 ceiling = codec_ceiling(split.annotations, model.codec, image_ids=ids)
         console.print(metrics_table(evaluation.metrics, ceiling))
         if self.output is not None:
+            with json_list(self.output / "detections.json") as write:
+                for detection in evaluation.detections:
+                    write(detection)
             numbers = evaluation.metrics.to_dict() | ceiling_numbers(ceiling)
-            files = {"detections.json": list(evaluation.detections), "metrics.json": numbers}
-            for name, content in files.items():
-                with atomic_file(self.output / name) as temporary:
-                    temporary.write_text(json.dumps(content), encoding="utf-8")
+            with atomic_file(self.output / "metrics.json") as temporary:
+                temporary.write_text(json.dumps(numbers), encoding="utf-8")
+            for name in ("detections.json", "metrics.json"):
                 console.print(f"wrote {self.output / name}", highlight=False)

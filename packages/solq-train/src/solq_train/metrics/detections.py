@@ -12,7 +12,7 @@ Detection = dict[str, Any]  # COCO's result format
 class Detections(Sequence[Detection]):
     """A sequence of COCO results, each made when it is asked for.
 
-    An object takes 64 bytes and its run lengths; as a dict it takes some 1,200 bytes more.
+    An object takes 64 bytes besides its run lengths; as a dict it takes some 1,200.
     """
 
     def __init__(self) -> None:
