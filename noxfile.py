@@ -34,6 +34,7 @@ SUITES = {
     "model": "solq-model",
     "train": "solq-train",
     "data": "solq-train",
+    "samples": "solq-train",
 }
 # One use of each installed package: enough to show that its wheel holds what the package needs.
 SMOKE = {

@@ -23,9 +23,12 @@ KILLS = 3
 
 @pytest.fixture(scope="module")
 def long_run_file(small_config, tmp_path_factory) -> Path:
-    """Six epochs of two steps, slow enough to be hit, a checkpoint after every step."""
+    """Six epochs of two steps with pasting, slow enough to be hit, each with a checkpoint."""
     optimizer = replace(small_config.optimizer, epochs=STEPS // 2, schedule="cosine")
-    config = replace(small_config, optimizer=optimizer, checkpoint_every=1, evaluate_every=3)
+    data = replace(small_config.data, copy_paste=0.5)
+    config = replace(
+        small_config, data=data, optimizer=optimizer, checkpoint_every=1, evaluate_every=3
+    )
     path = tmp_path_factory.mktemp("restart") / "long.json"
     write_run_file(path, config)
     return path

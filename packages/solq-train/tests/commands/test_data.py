@@ -107,6 +107,45 @@ def test_views_of_unknown_images_or_into_full_folders_are_refused(solq, shapes, 
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_what_training_sees_is_drawn_epoch_by_epoch(solq, shapes, run_file, tmp_path):
+    options = ("--recipe", "tiny_cpu", "--config", run_file, "--draws", 2, "--image", 1, 3)
+    ran = solq("data", "view", shapes, *options, "--output", tmp_path / "seen")
+    assert ran.code == 0
+    names = ["1_epoch0.png", "1_epoch1.png", "3_epoch0.png", "3_epoch1.png"]
+    assert sorted(path.name for path in (tmp_path / "seen").iterdir()) == names
+    assert "2 of 8 images" in ran.output
+    added = ("--copy-paste", 1, "--jitter-size", 64)
+    assert solq("data", "view", shapes, *options, *added, "--output", tmp_path / "more").code == 0
+    seen, more = ((tmp_path / folder / names[0]).read_bytes() for folder in ("seen", "more"))
+    assert seen != more
+    again = tmp_path / "again"
+    assert solq("data", "view", shapes, *options, *added, "--output", again).code == 0
+    assert (again / names[0]).read_bytes() == more
+
+
+def test_samples_come_on_one_sheet_too(solq, shapes, run_file, tmp_path):
+    options = ("--recipe", "tiny_cpu", "--config", run_file, "--limit", 2)
+    assert solq("data", "view", shapes, *options, "--output", tmp_path / "sheet.png").code == 0
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 3 * 360  # 8 pictures
+
+
+def test_impossible_samples_are_refused_by_name(solq, shapes, tmp_path):
+    recipe = ("--recipe", "tiny_cpu")
+    for options, words in [
+        (("--copy-paste", 0.5), "copy_paste can be given with --recipe only, got 0.5"),
+        (("--config", "a.toml"), "config can be given with --recipe only, got a.toml"),
+        ((*recipe, "--copy-paste", 2), "copy_paste must be a probability in [0, 1], got 2.0"),
+        ((*recipe, "--jitter-size", 0), "jitter_size must be at least 1, got 0"),
+        ((*recipe, "--draws", 0), "draws must be at least 1, got 0"),
+        ((*recipe, "--config", tmp_path / "none.toml"), "none.toml: no such file"),
+    ]:
+        ran = solq("data", "view", shapes, *options, "--output", tmp_path / "new")
+        assert ran.code == 2, words
+        assert words in ran.errors
+        assert not (tmp_path / "new").exists()
+
+
 def test_a_set_is_divided_the_same_way_again(solq, shapes, tmp_path):
     for name in ("one", "two"):
         ran = solq("data", "split", shapes, "--val", 0.3, "--output", tmp_path / name)

@@ -194,6 +194,11 @@ def test_objects_are_pasted_from_the_chosen_images_only(small_set: Any) -> None:
         assert len(data[1][1].labels) == 0
 
 
+def test_images_to_paste_from_must_be_there(small_set: Any) -> None:
+    with pytest.raises(ValueError, match=r"paste_from must hold ids of images of .*json, got none"):
+        dataset(small_set, copy_paste=0.5, paste_from=(99,))
+
+
 def test_a_probability_of_pasting_above_1_is_refused(small_set: Any) -> None:
     with pytest.raises(ValueError, match=r"copy_paste must be a probability .*, got 1.5"):
         dataset(small_set, copy_paste=1.5)

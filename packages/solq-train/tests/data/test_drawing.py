@@ -7,8 +7,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from solq_train.data import load_image, read_coco
-from solq_train.data.drawing import Legend, contact_sheet, draw_ground_truth, draw_record
+from solq_train.data import CocoInstances, EvalTransform, load_image, read_coco
+from solq_train.data.drawing import (
+    Legend,
+    contact_sheet,
+    draw_ground_truth,
+    draw_objects,
+    draw_record,
+)
 
 
 def test_colours_go_by_ascending_id(small_set: Any) -> None:
@@ -31,6 +37,18 @@ def test_only_the_asked_objects_are_drawn(small_set: Any) -> None:
     assert (one[square] == bare[square]).all()
     assert (one[bar] != bare[bar]).any()
     assert (every[square] != bare[square]).any()
+
+
+def test_a_transformed_picture_is_drawn_as_the_file_is(small_set: Any) -> None:
+    data = CocoInstances(
+        small_set.annotations, small_set.images, small_set.categories, EvalTransform(30)
+    )
+    legend = Legend.of(data.coco)
+    expected = draw_ground_truth(
+        load_image(small_set.images, data.coco.images[0]), data.coco.images[0], legend, only={1, 2}
+    )
+    found = draw_objects(*data.augmented(0), small_set.categories, legend)
+    assert found.tobytes() == expected.tobytes()
 
 
 def test_a_sheet_has_a_place_for_each_picture_and_keeps_its_shape() -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from PIL import Image
 from rich.console import Console
 
 from solq_model.atomic import atomic_file
 from solq_train.commands.output import as_table, prepare_file, results_folder
+from solq_train.commands.samples import Samples
 from solq_train.data import (
     CocoFile,
     CocoImage,
@@ -135,7 +137,10 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Draw images with their ground truth."""
+    """Draw images with their ground truth, or what training makes of both.
+
+    With --recipe the pictures are those that training with this recipe sees in its first epochs.
+    """
 
     directory: Annotated[
         Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[PATH]", help_behavior_hint="")
@@ -153,6 +158,7 @@ class View:
     """Most images where no ids are given."""
     output: Path
     """New folder with a picture for each image, or a .png or .jpg file for all on one sheet."""
+    samples: Annotated[Samples, tyro.conf.arg(name="")] = field(default_factory=Samples)
 
     def run(self, console: Console) -> int:
         """Draw; the exit code."""
@@ -161,20 +167,33 @@ class View:
             raise ValueError(msg)
         split = _splits(self.directory, self.annotations, self.images, (self.split,))[0]
         coco, legend, chosen = self._chosen(split)
-        drawn = (draw_record(split.images, image, legend) for image in chosen)
+        drawn = self._drawn(split, legend, chosen)
         if self.output.suffix.lower() in (".png", ".jpg", ".jpeg"):
             prepare_file(self.output)
-            captions = [f"{image.id}  {image.file_name}" for image in chosen]
             with atomic_file(self.output) as temporary:
-                sheet = contact_sheet(list(drawn), captions)
+                captions, pictures = zip(*((caption, p) for _, caption, p in drawn), strict=True)
+                sheet = contact_sheet(pictures, captions)
                 sheet.save(temporary, format="PNG" if self.output.suffix == ".png" else "JPEG")
         else:
             with results_folder(self.output):
-                for image, picture in zip(chosen, drawn, strict=True):
-                    picture.save(self.output / f"{image.id}.png")
+                for name, _, picture in drawn:
+                    picture.save(self.output / f"{name}.png")
         text = f"{len(chosen)} of {len(coco.images)} images, see {self.output}"
         console.print(text, highlight=False)
         return 0
+
+    def _drawn(
+        self, split: Split, legend: Legend, chosen: Sequence[CocoImage]
+    ) -> Iterator[tuple[str, str, Image.Image]]:
+        """Name, caption and picture, one after another."""
+        if self.samples.recipe is None:
+            for image in chosen:
+                picture = draw_record(split.images, image, legend)
+                yield str(image.id), f"{image.id}  {image.file_name}", picture
+            return
+        ids = [image.id for image in chosen]
+        for image_id, epoch, picture in self.samples.draw(split, ids, legend):
+            yield f"{image_id}_epoch{epoch}", f"{image_id}  epoch {epoch}", picture
 
     def _chosen(self, split: Split) -> tuple[CocoFile, Legend, list[CocoImage]]:
         coco = read_coco(split.annotations)

@@ -15,6 +15,7 @@ from .defects import DefectKind as DefectKind
 from .drawing import Legend as Legend
 from .drawing import contact_sheet as contact_sheet
 from .drawing import draw_ground_truth as draw_ground_truth
+from .drawing import draw_objects as draw_objects
 from .drawing import draw_record as draw_record
 from .images import load_image as load_image
 from .layout import Split as Split

@@ -48,7 +48,7 @@ def paste_objects(
     cover = np.zeros(objects.image_size, dtype=bool)
     pasted = _Visible()
     for index, mask in _placed(source, chosen, place, objects.image_size):
-        if mask.sum() >= LEAST_PIXELS:
+        if np.count_nonzero(mask) >= LEAST_PIXELS:
             cover |= mask
             pasted.add(mask, source.labels[index], _tight_box(mask))
     if not pasted.labels:
@@ -57,7 +57,7 @@ def paste_objects(
     for index, label in enumerate(objects.labels):
         mask = objects.masks.mask(index)
         rest = mask & ~cover
-        before, after = int(mask.sum()), int(rest.sum())
+        before, after = np.count_nonzero(mask), np.count_nonzero(rest)
         if before == after:
             kept.add(mask, label, objects.boxes[index])
         elif after >= max(LEAST_PIXELS, LEAST_SHARE * before):

@@ -72,11 +72,13 @@ class CocoInstances(Dataset[tuple[Tensor, Target]]):
         self._mask_size = mask_size
         self._image_masks = image_masks
         self._copy_paste = copy_paste
-        self._sources = [
-            index
-            for index, record in enumerate(self._records)
-            if not paste_from or record.id in paste_from
-        ]
+        self._sources: Sequence[int] = range(len(self._records))
+        if copy_paste and paste_from:
+            ids = (record.id for record in self._records)
+            self._sources = [index for index, image_id in enumerate(ids) if image_id in paste_from]
+        if copy_paste and not self._sources:
+            msg = f"paste_from must hold ids of images of {annotations}, got none that is"
+            raise ValueError(msg)
         # In shared memory, so that workers which outlive an epoch see the next one.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 

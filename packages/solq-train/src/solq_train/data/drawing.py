@@ -10,10 +10,12 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from solq_model.categories import Categories
 from solq_model.draw import draw_instances
 from solq_train.data.coco import CocoFile, CocoImage, annotation_mask
 from solq_train.data.dataset import clipped_boxes
 from solq_train.data.images import load_image
+from solq_train.data.records import Objects
 
 _CELL, _MARGIN, _CAPTION = 360, 8, 22  # pixels
 
@@ -56,6 +58,17 @@ def draw_ground_truth(
 def draw_record(folder: Path, image: CocoImage, legend: Legend) -> Image.Image:
     """The image of a record under its ground truth; DataError if it cannot be read."""
     return draw_ground_truth(load_image(folder, image), image, legend)
+
+
+def draw_objects(
+    picture: Image.Image, objects: Objects, categories: Categories, legend: Legend
+) -> Image.Image:
+    """A transformed picture under its objects."""
+    found = [categories.category_of(slot) for slot in objects.labels.tolist()]
+    ids = [category.id for category in found if category is not None]
+    labels = [legend.names[category_id] for category_id in ids]
+    colors = [legend.colors[category_id] for category_id in ids]
+    return draw_instances(picture, objects.masks.dense(), objects.boxes, labels, colors=colors)
 
 
 def contact_sheet(pictures: Sequence[Image.Image], captions: Sequence[str]) -> Image.Image:
