@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 from dataclasses import replace
@@ -17,7 +18,9 @@ from safetensors.torch import load_file
 from solq_train import engine
 from solq_train.checkpoint import EARLIER, LAST
 from solq_train.data import Split, find_split
-from solq_train.engine import BEST, METRICS, changed_settings, forget_after, train
+from solq_train.engine import BEST, changed_settings, train
+from solq_train.evaluation import evaluate
+from solq_train.journal import METRICS
 from solq_train.run import prepare_run
 from solq_train.step import train_step
 from solq_train.stopping import StoppedError
@@ -92,7 +95,8 @@ def test_a_line_of_a_step_has_every_term_rate_and_norm(start, small_config, tmp_
     terms = ("loss_ce", "loss_bbox", "loss_giou", "loss_vector")
     expected = 2 * first["loss_ce"] + 5 * first["loss_bbox"] + 2 * first["loss_giou"]
     assert first["loss"] == pytest.approx(expected + first["loss_vector"], abs=1e-3)
-    assert first["lr"] == 1e-3
+    assert first["lr"] == first["lr.base"] == 1e-3
+    assert (first["lr.backbone"], first["lr.offsets"]) == (2e-5, 1e-4)
     assert {*terms, "class_error", "grad_norm", "images_per_second"} <= first.keys()
     assert first["epoch"] == 0
 
@@ -191,6 +195,75 @@ def test_best_is_the_epoch_of_the_highest_mask_ap(start, small_config, tmp_path,
     for folder, epoch in ((BEST, 1), (LAST, 2)):
         saved = load_file(tmp_path / folder / "model.safetensors")["level_embedding"]
         assert torch.equal(saved, after[epoch])
+
+
+@pytest.fixture
+def graded(monkeypatch):
+    """Has evaluations come to these mask APs, one after another."""
+
+    def grade(*numbers: float) -> None:
+        left, real = iter(numbers), evaluate
+
+        def evaluate_as(*arguments, **options):
+            found = real(*arguments, **options)
+            segm = replace(found.metrics.segm, AP=next(left))
+            return replace(found, metrics=replace(found.metrics, segm=segm))
+
+        monkeypatch.setattr(engine, "evaluate", evaluate_as)
+
+    return grade
+
+
+def with_patience(config, epochs: int, evaluations: int):
+    optimizer = replace(config.optimizer, epochs=epochs)
+    return replace(config, optimizer=optimizer, early_stopping=evaluations)
+
+
+def test_a_run_ends_early_after_so_many_evaluations_without_a_higher_ap(
+    start, small_config, console, tmp_path, graded
+):
+    graded(0.2, 0.5, 0.3, 0.5)
+    result = start(with_patience(small_config, 9, 2), tmp_path)
+    assert (result.progress.step, result.progress.best, result.progress.stale) == (8, 0.5, 2)
+    told = "stopped early after step 8 of 18: no better AP than 0.500 in 2 evaluations"
+    assert told in console.file.getvalue()
+    assert json.loads((tmp_path / LAST / "training.json").read_text())["step"] == 8
+
+
+def test_a_higher_ap_begins_the_count_anew_and_no_patience_never_ends_a_run(
+    start, small_config, tmp_path, graded
+):
+    graded(0.2, 0.1, 0.3, 0.1)
+    assert start(with_patience(small_config, 4, 2), tmp_path / "a").progress.step == 8
+    graded(0.2, 0.1, 0.1, 0.1)
+    assert start(with_patience(small_config, 4, 0), tmp_path / "b").progress.step == 8
+
+
+def test_the_count_of_evaluations_goes_on_in_a_resumed_run(
+    start, small_config, tmp_path, monkeypatch, graded
+):
+    config = with_patience(small_config, 5, 2)
+    graded(0.5, 0.2, 0.1)
+    start(config, tmp_path / "whole")
+    graded(0.5, 0.2)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4)
+        with pytest.raises(KeyboardInterrupt):
+            start(config, tmp_path / "parts")
+    graded(0.1, 0.1)
+    result = start(config, tmp_path / "parts", resume=True)
+    assert (result.progress.step, result.progress.stale) == (6, 2)
+    for folder in (LAST, BEST):
+        assert weights(tmp_path / "parts" / folder) == weights(tmp_path / "whole" / folder)
+    again = start(config, tmp_path / "parts", resume=True)
+    assert again.progress == result.progress
+
+
+def test_lines_tell_loss_the_last_ap_speed_and_memory(start, small_config, console, tmp_path):
+    start(small_config, tmp_path)
+    line = next(line for line in console.file.getvalue().splitlines() if "train 4/4" in line)
+    pattern = r"train 4/4 loss [\d.]+  mask AP 0\.\d{3}  [\d.]+ images/s  [\d.]+ [MG]B"
+    assert re.match(pattern, line), line
 
 
 def test_a_run_on_chosen_images_is_evaluated_on_these(small_config, shapes, console, tmp_path):
@@ -304,10 +377,3 @@ def test_settings_are_compared_through_nested_tables():
     assert changed_settings(before, {"a": {"b": 2, "c": (1, 2)}, "d": 1, "new": 3}) == [
         "a.b: 1 → 2"
     ]
-
-
-def test_lines_after_a_step_and_half_a_line_are_forgotten(tmp_path):
-    path = tmp_path / METRICS
-    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
-    forget_after(path, 2)
-    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'

@@ -47,6 +47,7 @@ class Progress:
     evaluated: int = 0  # the step of the last evaluation
     seconds: float = 0.0  # spent in training, evaluations left out
     best: float = -1.0  # the best AP so far, of masks where there are any
+    stale: int = 0  # evaluations since then
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,6 +101,9 @@ class TrainConfig:
     """Stop after so many steps; the schedule then runs over these."""
     evaluate_every: int = 1
     """Epochs between evaluations; the last epoch is always evaluated."""
+    early_stopping: int = 0
+    """End the run after so many evaluations in a row without a higher AP; 0: never. `best` is kept,
+    and the schedule is that of the whole run."""
     log_every: int = 10
     """Steps between lines of metrics.jsonl."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -113,6 +116,9 @@ class TrainConfig:
     """Steps between checkpoints, besides the one at the end of every epoch."""
     keep_checkpoints: int = 2
     """Checkpoints that are kept: the last one, and those before it in `earlier/`."""
+    tracker: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
+    """Also show the run there; each needs its extra. W&B sends to its servers unless
+    WANDB_MODE=offline, MLflow to MLFLOW_TRACKING_URI where that is set."""
     top_k: int = 100
     """Detections per image that are evaluated."""
     evaluator: Evaluator = "pycocotools"
@@ -134,6 +140,12 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 msg = f"{name} must be at least 1, got {getattr(self, name)}"
                 raise ValueError(msg)
+        if self.early_stopping < 0:
+            msg = f"early_stopping must be at least 0, got {self.early_stopping}"
+            raise ValueError(msg)
+        if len(set(self.tracker)) != len(self.tracker):
+            msg = f"tracker must name each one once, got {list(self.tracker)}"
+            raise ValueError(msg)
         if not 0 <= self.ema_decay < 1:
             msg = f"ema_decay must be 0 <= ema_decay < 1, got {self.ema_decay}"
             raise ValueError(msg)

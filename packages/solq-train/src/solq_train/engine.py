@@ -14,20 +14,21 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from solq_model.atomic import atomic_file, remove_unfinished
+from solq_model.atomic import remove_unfinished
 from solq_train.checkpoint import LAST, Progress, load_newest, save_checkpoint
 from solq_train.data import Batch, Split
 from solq_train.evaluation import Evaluation, evaluate
+from solq_train.journal import Journal, training_record
+from solq_train.memory import in_words, peak_memory
 from solq_train.prefetch import prefetched
 from solq_train.progress import Advance, show_steps
 from solq_train.provenance import git_state, versions
 from solq_train.run import Run
-from solq_train.step import StepResult, train_step
+from solq_train.step import train_step
 from solq_train.stopping import StoppedError, StopRequest, stop_requests
 
 logger = logging.getLogger(__name__)
 
-METRICS = "metrics.jsonl"
 BEST = "best"
 
 
@@ -43,7 +44,9 @@ class TrainingResult:
 def train(
     run: Run, validation: Split, output: Path, console: Console, *, resume: bool = False
 ) -> TrainingResult:
-    """Train to the end of the schedule; `output/last` is there after every epoch, at the least.
+    """Train to the end of the schedule, or until `early_stopping` ends it before.
+
+    `output/last` is there after every epoch, at the least.
 
     StoppedError, with everything saved, when one of the processes is asked to stop. Only the first
     of them writes and tells.
@@ -53,16 +56,19 @@ def train(
         training.resume()
     earlier_seconds = training.progress.seconds
     run.model.train()
+    done = training.progress.step
     with (
+        training.journal.tracked(run.config.tracker, asdict(run.config), done),
         stop_requests() as stop,
-        show_steps(console, "train", run.total_steps, done=training.progress.step) as advance,
+        show_steps(console, "train", run.total_steps, done=done) as advance,
     ):
         evaluation = training.evaluate_if_due()
-        while training.progress.step < run.total_steps:
+        while not training.is_over:
             training.train_epoch(advance, stop)
             evaluation = training.evaluate_if_due()
             training.save()
             training.stop_if_asked(stop)
+    training.tell_if_stopped_early()
     if evaluation is None:
         evaluation = training.evaluate()
     return TrainingResult(
@@ -78,6 +84,7 @@ class _Training:
         self.validation = validation
         self.output = output
         self.console = console
+        self.journal = Journal(output, writes=run.processes.is_first)
         self.progress = Progress()
         self.metrics: dict[str, Any] | None = None
         self.origin = {"versions": versions(), "git": git_state()}
@@ -88,8 +95,7 @@ class _Training:
         if run.processes.is_first:
             remove_unfinished(self.output)
         found = load_newest(self.output, run.trained)
-        if run.processes.is_first:
-            forget_after(self.output / METRICS, found.progress.step if found else 0)
+        self.journal.go_back(found.progress.step if found else 0)
         if found is None:  # stopped before its first checkpoint
             return
         for reason in found.skipped:
@@ -102,6 +108,27 @@ class _Training:
             f"resumed after step {self.progress.step} of {run.total_steps}, {found.directory}",
             highlight=False,
         )
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether too many evaluations in a row have found nothing better."""
+        patience = self.run.config.early_stopping
+        return 0 < patience <= self.progress.stale
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing more to train."""
+        return self.is_stale or self.progress.step >= self.run.total_steps
+
+    def tell_if_stopped_early(self) -> None:
+        """Say why a run ended before its schedule."""
+        step, total = self.progress.step, self.run.total_steps
+        if self.is_stale and step < total:
+            self.console.print(
+                f"stopped early after step {step} of {total}: no better AP than "
+                f"{self.progress.best:.3f} in {self.progress.stale} evaluations",
+                highlight=False,
+            )
 
     def train_epoch(self, advance: Advance, stop: StopRequest) -> None:
         """The epoch that the next step belongs to, from there on, or what is left of the run."""
@@ -121,9 +148,9 @@ class _Training:
                 now = time.perf_counter()
                 rate = images / (now - last_logged)
                 last_logged, images = now, 0
-                record = _training_record(run, step, result, rate)
-                self._log(record)
-                advance(0, f"loss {record['loss']:.2f}  {rate:.1f} images/s")
+                record = training_record(run, step, result, rate)
+                self.journal.log(record)
+                advance(0, self._in_words(record["loss"], rate))
             advance()
             if step == run.total_steps:
                 break
@@ -132,6 +159,17 @@ class _Training:
             if every and step % every == 0 and step % run.steps_per_epoch:
                 self.save()
             self.stop_if_asked(stop)
+
+    def _in_words(self, loss: float, rate: float) -> str:
+        """How it goes: loss, the last evaluation's AP, speed and memory."""
+        parts = [f"loss {loss:.2f}", f"{rate:.1f} images/s"]
+        if self.metrics is not None:
+            name = "segm" if "segm.AP" in self.metrics else "bbox"
+            of = "mask" if name == "segm" else "box"
+            parts.insert(1, f"{of} AP {self.metrics[f'{name}.AP']:.3f}")
+        if memory := peak_memory(self.run.device):
+            parts.append(in_words(memory))
+        return "  ".join(parts)
 
     def _batches(self, stop: StopRequest) -> Iterator[Batch]:
         try:
@@ -147,7 +185,7 @@ class _Training:
         """Save and raise StoppedError if the process was asked to stop before the run's end."""
         asked = torch.tensor(stop.signum or 0)
         signum = int(self.run.processes.largest(asked))
-        if not signum or self.progress.step >= self.run.total_steps:
+        if not signum or self.is_over:
             return
         self.save()
         name = signal.Signals(signum).name
@@ -167,18 +205,18 @@ class _Training:
         evaluation = self.evaluate()
         metrics = evaluation.metrics
         record = {"step": step, "epoch": run.epoch_of(step), "train_seconds": self.progress.seconds}
-        self._log(record | metrics.to_dict())
+        self.journal.log(record | metrics.to_dict())
         of_masks = "" if metrics.segm is None else f", mask AP {metrics.segm.AP:.3f}"
         self.console.print(
             f"epoch {run.epoch_of(step)}, step {step}: box AP {metrics.bbox.AP:.3f}{of_masks}",
             highlight=False,
         )
         self.metrics = metrics.to_dict()
-        if self.progress.best <= metrics.ranking_ap:
-            if run.processes.is_first:
-                run.evaluated_model.save(self.output / BEST)
-            self.progress = replace(self.progress, best=metrics.ranking_ap)
-        self.progress = replace(self.progress, evaluated=step)
+        best, ap = self.progress.best, metrics.ranking_ap
+        if best <= ap and run.processes.is_first:
+            run.evaluated_model.save(self.output / BEST)
+        stale = 0 if best < ap else self.progress.stale + 1
+        self.progress = replace(self.progress, best=max(best, ap), stale=stale, evaluated=step)
         return evaluation
 
     def evaluate(self) -> Evaluation:
@@ -205,27 +243,6 @@ class _Training:
             save_checkpoint(self.output, run.trained, self.progress, about=about, keep=keep)
         run.processes.wait()
 
-    def _log(self, record: dict[str, Any]) -> None:
-        if self.run.processes.is_first:
-            with (self.output / METRICS).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-
-
-def forget_after(path: Path, step: int) -> None:
-    """Drop the lines that a run logged after a step, and one that was cut off in writing."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            break
-        if record["step"] <= step:
-            kept.append(line + "\n")
-    with atomic_file(path) as temporary:
-        temporary.write_text("".join(kept), encoding="utf-8")
-
 
 def changed_settings(before: dict[str, Any], now: dict[str, Any], where: str = "") -> list[str]:
     """What differs between two configurations in plain values: `name: before → now`."""
@@ -238,19 +255,3 @@ def changed_settings(before: dict[str, Any], now: dict[str, Any], where: str = "
         elif json.dumps(old) != json.dumps(value):
             found.append(f"{name}: {json.dumps(old)} → {json.dumps(value)}")
     return found
-
-
-def _training_record(run: Run, step: int, result: StepResult, rate: float) -> dict[str, Any]:
-    """A line of metrics.jsonl: the losses of the global batch."""
-    named = {"loss": result.total, **result.terms, **result.diagnostics}
-    values = torch.stack([value.double().cpu() for value in named.values()])
-    means = run.processes.sum(values) / run.processes.count
-    rates = {str(group["name"]): group["lr"] for group in run.optimizer.param_groups}
-    return {
-        "step": step,
-        "epoch": run.epoch_of(step) - 1,
-        **{name: round(value, 5) for name, value in zip(named, means.tolist(), strict=True)},
-        "grad_norm": round(float(result.grad_norm), 5),
-        "lr": rates["base"],
-        "images_per_second": round(rate, 2),
-    }

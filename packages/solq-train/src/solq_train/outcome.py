@@ -17,7 +17,8 @@ from solq_model.saved import load_model
 from solq_train.checkpoint import LAST
 from solq_train.config import TrainConfig
 from solq_train.data import Split
-from solq_train.engine import BEST, METRICS, TrainingResult
+from solq_train.engine import BEST, TrainingResult
+from solq_train.journal import METRICS
 from solq_train.json_list import json_list
 from solq_train.metrics import CocoMetrics, ceiling_numbers, codec_ceiling
 from solq_train.metrics.coco_ap import selected_images

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Protocol
 
 from rich.console import Console
@@ -61,15 +62,30 @@ def show_count(console: Console, description: str) -> Iterator[Show]:
 
             yield update
         return
-    shown = time.monotonic()
+    started = shown = time.monotonic()
+    begun: int | None = None  # what was done when the first call came
 
     def report(done: int, total: int, text: str = "") -> None:
-        nonlocal shown
-        if done >= total or time.monotonic() - shown > PLAIN_INTERVAL:
-            shown = time.monotonic()
-            console.print(f"{description} {done}/{total} {text}".rstrip(), highlight=False)
+        nonlocal shown, begun
+        begun = done if begun is None else begun
+        now = time.monotonic()
+        if done >= total or now - shown > PLAIN_INTERVAL:
+            shown = now
+            line = f"{description} {done}/{total} {text}".rstrip()
+            times = plain_times(now - started, done - begun, total - done)
+            console.print(f"{line}  {times}".rstrip(), highlight=False)
 
     yield report
+
+
+def plain_times(seconds: float, done: int, left: int) -> str:
+    """The time that `done` units of work took, and what is left at that speed; h:mm:ss."""
+    if seconds < 1:  # over before anybody waits
+        return ""
+    passed = str(timedelta(seconds=round(seconds)))
+    if not left or not done:
+        return passed
+    return f"{passed}, {timedelta(seconds=round(seconds / done * left))} left"
 
 
 def _bar(console: Console) -> Progress:

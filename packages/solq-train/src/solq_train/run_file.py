@@ -104,5 +104,5 @@ def _expected(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return " or ".join(map(repr, get_args(hint)))
     if get_origin(hint) is tuple:
-        return f"a list of {get_args(hint)[0].__name__}"
+        return f"a list of {_expected(get_args(hint)[0])}"
     return str(hint.__name__)

@@ -25,6 +25,7 @@ from solq_train.outcome import REPORT, Outcome, write_outcome
 from solq_train.recipes import RECIPES
 from solq_train.run import Run, prepare_run
 from solq_train.run_file import CONFIG, write_run_file
+from solq_train.trackers import check_trackers
 
 RecipeName = Literal[
     "tiny_cpu",
@@ -112,6 +113,7 @@ def run_training(
     Of several processes only the first writes, and returns what came out.
     """
     timing = dict(timing or {})
+    check_trackers(config.tracker)
     begun = has_checkpoint(output) or (output / CONFIG).is_file()
     resume = processes.share(resume or (begun and restarts(os.environ) > 0))
     if processes.is_first:
