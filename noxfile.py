@@ -35,6 +35,7 @@ SUITES = {
     "train": "solq-train",
     "data": "solq-train",
     "samples": "solq-train",
+    "scaling": "solq-train",
 }
 # One use of each installed package: enough to show that its wheel holds what the package needs.
 SMOKE = {

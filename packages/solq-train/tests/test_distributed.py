@@ -150,6 +150,7 @@ def test_srun_says_who_we_are_and_where_the_first_process_listens():
     slurm = {
         "SLURM_PROCID": "3",
         "SLURM_NTASKS": "16",
+        "SLURM_STEP_NUM_TASKS": "16",
         "SLURM_LOCALID": "3",
         "SLURM_JOB_ID": "123456",
         "SLURM_JOB_NODELIST": "gpu[07-08]",
@@ -159,8 +160,37 @@ def test_srun_says_who_we_are_and_where_the_first_process_listens():
     assert meeting == {"MASTER_ADDR": "gpu07", "MASTER_PORT": "23456"}
 
 
+def test_a_step_of_a_job_meets_on_its_own_machines():
+    slurm = {
+        "SLURM_PROCID": "0",
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_JOB_NODELIST": "gpu[001-004,007]",
+        "SLURM_STEP_NODELIST": "gpu[004,007]",
+        "MASTER_PORT": "29500",
+    }
+    found, meeting = launched_processes(slurm)
+    assert found == Processes(rank=0, count=2)
+    assert meeting == {"MASTER_ADDR": "gpu004", "MASTER_PORT": "29500"}
+
+
+def test_torchrun_within_a_slurm_job_decides():
+    slurm = {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_LOCALID": "0"}
+    torchrun = {"RANK": "9", "WORLD_SIZE": "16", "LOCAL_RANK": "1"}
+    found, meeting = launched_processes(slurm | torchrun)
+    assert found == Processes(rank=9, count=16, local_rank=1)
+    assert meeting == {}
+
+
 @pytest.mark.parametrize(
-    "environment", [{}, {"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, {"SLURM_PROCID": "0"}]
+    "environment",
+    [
+        {},
+        {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1", "SLURM_NTASKS": "1"},
+        # A batch script without srun: the job may have more tasks, but they are not started.
+        {"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_JOB_NODELIST": "gpu[1-2]"},
+        # A shell of salloc: a step of one task within such a job.
+        {"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "1"},
+    ],
 )
 def test_without_a_launcher_of_several_the_process_is_alone(environment):
     assert launched_processes(environment) == (Processes(), {})
@@ -174,6 +204,10 @@ def test_without_a_launcher_of_several_the_process_is_alone(environment):
         ("node[3-5]", "node3"),
         ("node[03-05,9],login", "node03"),
         ("a-b[12,14]", "a-b12"),
+        ("gpu[001-004,007]", "gpu001"),
+        ("gpu7,gpu[001-004]", "gpu7"),
+        ("rack[1-2]n[03-04]", "rack1n03"),
+        ("n[1-2].cluster,other", "n1.cluster"),
     ],
 )
 def test_the_first_machine_of_a_list_is_found(nodes, host):

@@ -22,6 +22,14 @@ from torch.optim.swa_utils import AveragedModel
 from solq_model.atomic import atomic_directory, previous_of
 from solq_model.saved import load_weights, write_model
 from solq_model.solq import SOLQ
+from solq_train.distributed import ALONE, Processes
+from solq_train.sharding import (
+    divided,
+    divided_optimizer_state,
+    take_weights,
+    whole_model,
+    whole_state,
+)
 
 LAST = "last"
 EARLIER = "earlier"
@@ -77,26 +85,37 @@ def save_checkpoint(
     *,
     about: dict[str, Any],
     keep: int = 2,
+    processes: Processes = ALONE,
 ) -> None:
     """Write `output/last`; the one before stays until the new one is whole.
 
     `about` goes into the card beside format and progress: configuration, metrics, versions.
-    `keep` checkpoints are left, this one among them.
+    `keep` checkpoints are left, this one among them. All processes take part, which have to bring
+    their shards together where there are some; the first one writes.
     """
+    model = whole_model(trained.model)
     state = {
-        "optimizer": trained.optimizer.state_dict(),
+        "optimizer": whole_state(trained.optimizer.state_dict()),
         "schedule": trained.schedule.state_dict(),
-        "average": None if trained.average is None else trained.average.state_dict(),
+        "average": whole_state(trained.average and trained.average.state_dict()),
         "progress": asdict(progress),
     }
-    card = {"format": FORMAT, **asdict(progress), **about}
+    if processes.is_first:
+        _write_checkpoint(output, model, state, {**asdict(progress), **about}, keep)
+    processes.wait()
+
+
+def _write_checkpoint(
+    output: Path, model: SOLQ, state: dict[str, Any], about: dict[str, Any], keep: int
+) -> None:
+    card = {"format": FORMAT, **about}
     before = _step_of(output / LAST)
     aside = None
-    if before is not None and before != progress.step and keep > 1:
+    if before is not None and before != about["step"] and keep > 1:
         aside = output / EARLIER / f"step-{before:08d}"
         aside.parent.mkdir(exist_ok=True)
     with atomic_directory(output / LAST, keep_old_as=aside) as temporary:
-        write_model(trained.model, temporary)
+        write_model(model, temporary)
         torch.save(state, temporary / TRAINING_STATE)
         (temporary / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     for directory in _earlier(output)[max(0, keep - 1) :]:
@@ -125,17 +144,21 @@ def load_newest(output: Path, trained: Trained) -> Resumed | None:
 
 def load_checkpoint(directory: Path, trained: Trained) -> Progress:
     """Put a run back to where this folder was written."""
-    load_weights(trained.model, directory / "model.safetensors")
+    model = whole_model(trained.model)
+    load_weights(model, directory / "model.safetensors")
+    take_weights(trained.model, model)
     path = directory / TRAINING_STATE
     try:
         state = _read_state(path)
-        trained.optimizer.load_state_dict(state["optimizer"])
+        moments = divided_optimizer_state(state["optimizer"], trained.optimizer)
+        trained.optimizer.load_state_dict(moments)
         trained.schedule.load_state_dict(state["schedule"])
         if (trained.average is None) != (state["average"] is None):
             msg = f"it was {'not ' * (state['average'] is None)}made with ema_decay"
             raise ValueError(msg)
         if trained.average is not None:
-            trained.average.load_state_dict(state["average"])
+            average = divided(state["average"], trained.average.state_dict())
+            trained.average.load_state_dict(average)
         return Progress(**state["progress"])
     except DAMAGE as error:
         msg = f"checkpoint {path}: not a whole training state of this run ({error})"

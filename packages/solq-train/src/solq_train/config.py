@@ -134,6 +134,9 @@ class TrainConfig:
     """Of `initial_weights`, keep all but the class head, which begins anew: for other classes."""
     checkpoint_activations: bool = False
     """Compute activations again instead of keeping them: less memory, the same numbers."""
+    sharding: Literal["none", "full"] = "none"
+    """full: each of several processes holds its share of weights, gradients and optimizer state
+    (FSDP2), and parts are gathered when they are run: less memory, more traffic, for Swin-L."""
 
     def __post_init__(self) -> None:
         for name in ("evaluate_every", "log_every", "keep_checkpoints", "top_k"):
@@ -148,6 +151,9 @@ class TrainConfig:
             raise ValueError(msg)
         if not 0 <= self.ema_decay < 1:
             msg = f"ema_decay must be 0 <= ema_decay < 1, got {self.ema_decay}"
+            raise ValueError(msg)
+        if self.sharding == "full" and self.compile:
+            msg = "sharding must be none with compile, got full"
             raise ValueError(msg)
         if self.reset_head and self.initial_weights is None:
             msg = "reset_head must be false without initial_weights, got true"

@@ -80,13 +80,14 @@ ALONE = Processes()
 def launched_processes(environment: Mapping[str, str]) -> tuple[Processes, dict[str, str]]:
     """Who a launcher says we are, and where the first process listens (for `MASTER_ADDR`, …).
 
-    torchrun sets RANK, WORLD_SIZE and LOCAL_RANK; srun SLURM_PROCID, SLURM_NTASKS, SLURM_LOCALID.
+    torchrun sets RANK, WORLD_SIZE and LOCAL_RANK; srun SLURM_PROCID, SLURM_STEP_NUM_TASKS and
+    SLURM_LOCALID. SLURM_NTASKS would not do: a batch script has it too, and is a single process.
     """
     if "RANK" in environment and "WORLD_SIZE" in environment:
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
         meeting = {}
-    elif "SLURM_PROCID" in environment and int(environment.get("SLURM_NTASKS", "1")) > 1:
-        names = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
+    elif int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
         job = int(environment.get("SLURM_JOB_ID", "0"))
         meeting = {
             "MASTER_ADDR": environment.get("MASTER_ADDR") or first_host(environment),
@@ -102,11 +103,11 @@ def launched_processes(environment: Mapping[str, str]) -> tuple[Processes, dict[
 def first_host(environment: Mapping[str, str]) -> str:
     """The first machine of a Slurm job: of `node[03-05,9],login` it is node03."""
     nodes = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST", "")
-    match = re.match(r"([^\[,]+)(?:\[([^\],-]+))?", nodes)
-    if match is None:
+    first = re.sub(r"\[([^\],-]+)[^\]]*\]", r"\1", nodes).split(",")[0]
+    if not first:
         msg = f"SLURM_JOB_NODELIST must name the machines of the job, got {nodes!r}"
         raise ValueError(msg)
-    return match[1] + (match[2] or "")
+    return first
 
 
 @contextmanager

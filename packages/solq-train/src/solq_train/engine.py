@@ -213,8 +213,10 @@ class _Training:
         )
         self.metrics = metrics.to_dict()
         best, ap = self.progress.best, metrics.ranking_ap
-        if best <= ap and run.processes.is_first:
-            run.evaluated_model.save(self.output / BEST)
+        if best <= ap:
+            model = run.evaluated_model  # which all processes have a part in
+            if run.processes.is_first:
+                model.save(self.output / BEST)
         stale = 0 if best < ap else self.progress.stale + 1
         self.progress = replace(self.progress, best=max(best, ap), stale=stale, evaluated=step)
         return evaluation
@@ -238,10 +240,14 @@ class _Training:
         """Write the checkpoint of the last finished step."""
         run = self.run
         about = {"config": asdict(run.config), "metrics": self.metrics, **self.origin}
-        if run.processes.is_first:
-            keep = run.config.keep_checkpoints
-            save_checkpoint(self.output, run.trained, self.progress, about=about, keep=keep)
-        run.processes.wait()
+        save_checkpoint(
+            self.output,
+            run.trained,
+            self.progress,
+            about=about,
+            keep=run.config.keep_checkpoints,
+            processes=run.processes,
+        )
 
 
 def changed_settings(before: dict[str, Any], now: dict[str, Any], where: str = "") -> list[str]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from solq_model.atomic import atomic_directory
 from solq_model.saved import load_model, write_model
+from solq_model.solq import SOLQ
 from solq_train.config import TrainConfig
 from solq_train.criterion import Losses, Share
 from solq_train.data import Batch, Target
@@ -49,8 +50,8 @@ class Replay:
         return all(map(math.isfinite, self.terms.values())) and not self.bad_gradients
 
 
-def save_failure(output: Path, run: Run, portion: Portion, losses: Losses) -> str:
-    """Write portion, weights and configuration into `output/non_finite`; what to tell people.
+def save_failure(output: Path, run: Run, weights: SOLQ, portion: Portion, losses: Losses) -> str:
+    """Write portion, whole weights and configuration into `output/non_finite`; what to tell people.
 
     Processes after the first have folders of their own.
     """
@@ -62,7 +63,7 @@ def save_failure(output: Path, run: Run, portion: Portion, losses: Losses) -> st
     image_ids = [target.image_id for target in batch.targets]
     content = {"images": batch.images, "targets": [dict(vars(t)) for t in batch.targets]}
     with atomic_directory(folder) as temporary:
-        write_model(run.model, temporary)
+        write_model(weights, temporary)
         torch.save(content, temporary / BATCH)
         card = {
             "format": FORMAT,

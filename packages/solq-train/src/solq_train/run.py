@@ -39,6 +39,7 @@ from solq_train.distributed import ALONE, Processes
 from solq_train.metrics.scoring import library
 from solq_train.models import load_initial_weights
 from solq_train.optim import build_optimizer, build_schedule
+from solq_train.sharding import local, shard, whole_model
 from solq_train.stopping import leave_interrupts_to_the_parent
 
 logger = logging.getLogger(__name__)
@@ -70,11 +71,14 @@ class Run:
 
     @property
     def evaluated_model(self) -> SOLQ:
-        """The model that is evaluated and kept: the average where there is one."""
+        """The model that is evaluated and kept: the average where there is one.
+
+        A whole copy of it where it is sharded, for which all processes have to ask together.
+        """
         if self.average is None:
-            return self.model
+            return whole_model(self.model)
         assert isinstance(self.average.module, SOLQ)
-        return self.average.module
+        return whole_model(self.average.module)
 
     @property
     def trained(self) -> Trained:
@@ -111,6 +115,9 @@ def prepare_run(config: TrainConfig, split: Split, processes: Processes = ALONE)
     if config.precision != "float32" and config.model.mask_head == "spatial":
         msg = f"precision must be float32 with mask_head=spatial, got {config.precision}"
         raise ValueError(msg)
+    if config.sharding == "full" and processes.count == 1:
+        msg = "sharding must be none with one process, got full"
+        raise ValueError(msg)
     dataset = _dataset(config, split, categories)
     model = build_model(config.model)
     model.categories = categories
@@ -131,13 +138,16 @@ def prepare_run(config: TrainConfig, split: Split, processes: Processes = ALONE)
     sampler, loader = _loader(config, dataset, processes)
     steps_per_epoch = len(loader)
     total_steps = config.max_steps or config.optimizer.epochs * steps_per_epoch
+    average = _average(model, config)
+    network = _network(model, average, config, processes)
+    # After the network: shards are parameters of their own.
     optimizer = build_optimizer(model, config.optimizer)
     return Run(
         config=config,
         processes=processes,
         model=model,
-        network=_network(model, config, processes),
-        average=_average(model, config),
+        network=network,
+        average=average,
         dataset=dataset,
         sampler=sampler,
         loader=loader,
@@ -162,15 +172,23 @@ def build_criterion(model: SOLQ, config: LossConfig) -> Criterion:
     return Criterion(config, model.codec, deviation)
 
 
-def _network(model: SOLQ, config: TrainConfig, processes: Processes) -> nn.Module:
+def _network(
+    model: SOLQ, average: AveragedModel | None, config: TrainConfig, processes: Processes
+) -> nn.Module:
     network: nn.Module = model
     if processes.count > 1:
         device = next(model.parameters()).device
         if device.type == "cuda":
             # Statistics over all processes. There is none for the CPU, where each has its own.
-            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+            for each in (model, *([] if average is None else [average])):
+                nn.SyncBatchNorm.convert_sync_batchnorm(each)
         elif config.model.backbone_norm == "batch":
             logger.warning("each process normalises by the statistics of its own images")
+    if config.sharding == "full":
+        network = shard(model, processes)
+        if average is not None:
+            shard(cast("SOLQ", average.module), processes)
+    elif processes.count > 1:
         network = DistributedDataParallel(
             network, device_ids=[device] if device.type == "cuda" else None
         )
@@ -180,8 +198,13 @@ def _network(model: SOLQ, config: TrainConfig, processes: Processes) -> nn.Modul
 def _average(model: SOLQ, config: TrainConfig) -> AveragedModel | None:
     if not config.ema_decay:
         return None
-    average = get_ema_multi_avg_fn(config.ema_decay)
-    return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+    fold = get_ema_multi_avg_fn(config.ema_decay)
+
+    def fold_shards(averages: Sequence[Tensor], values: Sequence[Tensor], count: Any) -> None:
+        # Torch averages lists of plain tensors only; buffers are plain, sharded weights are not.
+        fold([local(tensor) for tensor in averages], [local(tensor) for tensor in values], count)
+
+    return AveragedModel(model, multi_avg_fn=fold_shards, use_buffers=True)
 
 
 def resolve_device(name: str, local_rank: int = 0) -> torch.device:

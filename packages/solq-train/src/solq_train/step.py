@@ -17,6 +17,7 @@ from solq_train.data import Batch
 from solq_train.failure import NonFiniteError, save_failure
 from solq_train.portion import Portion, losses_of, portions
 from solq_train.run import Run
+from solq_train.sharding import whole, whole_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ def train_step(run: Run, batch: Batch, step: int, output: Path) -> StepResult:
             losses.total.backward()
             found.append(losses)
     parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
-    norm = nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm or torch.inf)
+    norm = whole(nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm or torch.inf))
     _refuse_unless_finite(run, norm, found[-1], parts[-1], output)
     run.optimizer.step()
     run.schedule.step()
@@ -71,7 +72,10 @@ def train_step(run: Run, batch: Batch, step: int, output: Path) -> StepResult:
 
 @contextmanager
 def _gradients_are_shared(network: nn.Module, *, last: bool) -> Iterator[None]:
-    """Processes exchange gradients once a step, in the backward pass of the last part."""
+    """Processes exchange gradients once a step, in the backward pass of the last part.
+
+    Where they are sharded, in each part: gradients not yet exchanged would be whole ones.
+    """
     if last or not isinstance(network, DistributedDataParallel):
         yield
         return
@@ -88,10 +92,11 @@ def _refuse_unless_finite(
         return
     if not run.processes.sum(torch.tensor(float(is_bad))).item():
         return
+    weights = whole_model(run.model)
     if not is_bad:
         msg = f"not finite at step {portion.step} in another process"
         raise NonFiniteError(msg)
-    raise NonFiniteError(save_failure(output, run, portion, losses))
+    raise NonFiniteError(save_failure(output, run, weights, portion, losses))
 
 
 def _joined(found: list[Losses], norm: Tensor) -> StepResult:

@@ -11,7 +11,7 @@ from typing import Any
 
 from solq_train.data import CocoFile, DataError, Split, find_split
 from solq_train.data.defects import shown
-from solq_train.engine import METRICS
+from solq_train.journal import METRICS
 from solq_train.json_list import read_list
 from solq_train.metrics import CocoMetrics, coco_metrics
 from solq_train.metrics.coco_ap import selected_images
