@@ -1,11 +1,14 @@
 """Images as people have them become RGB pictures of 8 bits."""
 
+import io
+import struct
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from solq_model.images import image_files, open_image
+from solq_model.images import decode_image, image_files, open_image
 
 
 @pytest.fixture(scope="module")
@@ -164,11 +167,41 @@ def test_what_is_no_image_file_is_named(tmp_path):
         open_image(tmp_path)
 
 
+@pytest.mark.parametrize("error", [RuntimeError, TypeError, struct.error])
+def test_whatever_a_decoder_raises_names_the_file(tmp_path, monkeypatch, pixels, error):
+    def fail(_file):
+        msg = "damaged"
+        raise error(msg)  # as the decoders of AVIF and TIFF do on some damaged files
+
+    monkeypatch.setattr("PIL.ImageOps.exif_transpose", fail)
+    with pytest.raises(ValueError, match=r"a\.png: not a whole image file \(damaged\)"):
+        open_image(write(tmp_path / "a.png", pixels))
+
+
 def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch, pixels):
     path = write(tmp_path / "bomb.png", pixels)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(ValueError, match=r"bomb\.png: not a whole .* decompression bomb"):
         open_image(path)
+
+
+def test_bytes_in_memory_are_the_picture_that_the_file_is(tmp_path, pixels):
+    path = write(tmp_path / "picture.png", pixels)
+    assert decode_image(io.BytesIO(path.read_bytes())) == open_image(path)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"most_pixels": 3}, "must have at most 3 pixels, got "),
+        ({"formats": ("JPEG",)}, "not a whole image file"),
+    ],
+)
+def test_a_picture_beyond_the_limits_is_not_decoded(tmp_path, pixels, limits, message):
+    path = write(tmp_path / "picture.png", pixels)
+    cut = path.read_bytes()[:60]  # the header, and hardly a pixel
+    with pytest.raises(ValueError, match=message):
+        decode_image(io.BytesIO(cut), **limits)
 
 
 def test_the_images_of_a_folder_are_told_by_their_endings_and_sorted(tmp_path):

@@ -25,6 +25,8 @@ def test_the_best_pairs_come_first():
     expected = torch.tensor([2.0, 1.0, 0.0, -3.0]).sigmoid()
     torch.testing.assert_close(found.scores, expected)
     assert found.labels.tolist() == [1, 0, 0, 1]
+    assert found.queries.tolist() == [0, 1, 0, 1]
+    assert found.select(torch.tensor([3, 0])).queries.tolist() == [1, 0]
 
 
 def test_boxes_are_in_pixels_of_each_image():

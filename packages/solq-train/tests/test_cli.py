@@ -19,6 +19,7 @@ from solq_train.commands.demo import Demo
 from solq_train.commands.evaluate import Evaluate
 from solq_train.commands.export import Export
 from solq_train.commands.predict import Predict
+from solq_train.commands.serve import Serve
 from solq_train.commands.submit import CheckSubmission, Submit
 from solq_train.commands.train import Train
 from solq_train.config import TrainConfig
@@ -55,6 +56,7 @@ def names_of(command: type, *positional: str) -> set[str]:
         (("export",), {*names_of(Export, "model", "grid_sample"), "MODEL", "--no-grid-sample"}),
         (("submit",), names_of(Submit)),
         (("check-submission",), names_of(CheckSubmission, "file") | {"PATH"}),
+        (("serve",), names_of(Serve)),
         (("data",), {"make-shapes", "check"}),
         (("data", "make-shapes"), names_of(MakeShapes, "directory") | {"PATH"}),
         (("data", "check"), names_of(Check, "directory") | {"[PATH]"}),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -26,6 +28,9 @@ _DECODE_ERRORS = (
     EOFError,
     struct.error,
     Image.DecompressionBombError,
+    Image.DecompressionBombWarning,  # where warnings are errors
+    RuntimeError,  # of AVIF
+    TypeError,  # of tags of TIFF files
 )
 # Floats may miss 0..1 by half a step of 8 bits: rounding, which changes no pixel.
 _HALF_STEP = 0.5 / 255
@@ -64,6 +69,36 @@ def open_image(image: ImageInput) -> Image.Image:
     raise ValueError(msg)
 
 
+def decode_image(
+    file: Path | BinaryIO, *, most_pixels: int | None = None, formats: tuple[str, ...] | None = None
+) -> Image.Image:
+    """The image of a file that is there or of bytes in memory, as `open_image` gives it.
+
+    ValueError for what is not a whole image, none of Pillow's `formats`, or has more pixels than
+    `most_pixels` by its header: nothing is decoded then.
+    """
+    with _decode_errors():
+        opened = Image.open(file, formats=formats)
+    with opened:
+        width, height = opened.size
+        if most_pixels is not None and width * height > most_pixels:
+            msg = f"must have at most {most_pixels} pixels, got {width} x {height}"
+            raise ValueError(msg)
+        with _decode_errors():
+            picture = ImageOps.exif_transpose(opened)
+        picture.format = opened.format
+    return _rgb(picture)
+
+
+@contextmanager
+def _decode_errors() -> Iterator[None]:
+    try:
+        yield
+    except _DECODE_ERRORS as error:
+        msg = f"not a whole image file ({error})"
+        raise ValueError(msg) from error
+
+
 def to_tensor(picture: Image.Image) -> UInt8[Tensor, "channels height width"]:
     """The pixels of a picture of 8 bits, RGB or grey."""
     pixels = torch.from_numpy(np.array(picture))
@@ -83,14 +118,7 @@ def _open_file(path: Path) -> Image.Image:
         msg = f"image {path}: expected an image file, found a folder"
         raise ValueError(msg)
     try:
-        with Image.open(path) as file:
-            picture = ImageOps.exif_transpose(file)
-            picture.format = file.format
-    except _DECODE_ERRORS as error:
-        msg = f"image {path}: not a whole image file ({error})"
-        raise ValueError(msg) from error
-    try:
-        return _rgb(picture)
+        return decode_image(path)
     except ValueError as error:
         msg = f"image {path}: {error}"
         raise ValueError(msg) from error

@@ -51,6 +51,7 @@ def postprocess(
                 mask_vectors=None if vectors is None else vectors[image, queries[image]],
                 codec=codec,
                 image_size=(int(height), int(width)),
+                queries=queries[image],
                 mask_logits=None if spatial is None else spatial.best(image, queries[image]),
             )
         )

@@ -111,6 +111,7 @@ class Instances:
     codec: MaskCodec | None  # that the vectors are written in
     image_size: tuple[int, int]  # (height, width)
     mask_logits: MaskLogits | None = None  # instead of vectors
+    queries: Int[Tensor, " instances"] | None = None  # of the decoder; None: found otherwise
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -154,6 +155,7 @@ class Instances:
             boxes=self.boxes[keep],
             mask_vectors=None if self.mask_vectors is None else self.mask_vectors[keep],
             mask_logits=None if self.mask_logits is None else self.mask_logits.select(keep),
+            queries=None if self.queries is None else self.queries[keep],
         )
 
     def to(self, device: torch.device | str) -> Instances:
@@ -164,6 +166,7 @@ class Instances:
             labels=self.labels.to(device),
             boxes=self.boxes.to(device),
             mask_vectors=None if self.mask_vectors is None else self.mask_vectors.to(device),
+            queries=None if self.queries is None else self.queries.to(device),
         )
 
     def _encoded(self) -> tuple[Tensor, MaskCodec]:

@@ -26,6 +26,7 @@ from solq_train.commands.explain import Explain
 from solq_train.commands.export import Export
 from solq_train.commands.predict import Predict
 from solq_train.commands.replay import Replay
+from solq_train.commands.serve import Serve
 from solq_train.commands.submit import CheckSubmission, Submit
 from solq_train.commands.train import Train
 from solq_train.config import TrainConfig
@@ -42,6 +43,7 @@ COMMANDS = {
     "evaluate": Evaluate,
     "predict": Predict,
     "explain": Explain,
+    "serve": Serve,
     "convert": Convert,
     "export": Export,
     "replay": Replay,

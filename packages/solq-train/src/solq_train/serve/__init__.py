@@ -1,0 +1,1 @@
+"""The page of `solq serve` and what answers it; only `app` needs the extra `serve`."""
