@@ -53,6 +53,21 @@ def test_the_page_is_whole_and_needs_nothing_from_elsewhere(compare, tmp_path):
     assert "Mask AP of perfect minus that of plain: +1.000, 95 % of 5 resamples" in page
 
 
+def test_a_browser_shows_the_page_without_a_complaint_and_the_keyboard_enlarges(
+    compare, opened, tmp_path
+):
+    assert compare("--output", tmp_path / "compare.html", "--images", 2).code == 0
+    page = opened.goto(tmp_path / "compare.html")
+    widths = page.eval_on_selector_all("img", "images => images.map(one => one.naturalWidth)")
+    assert len(widths) == 2 * 3
+    assert min(widths) >= 64
+    box = page.get_by_role("checkbox").nth(1)
+    box.focus()
+    page.keyboard.press("Space")
+    enlarged = page.locator("img").nth(1).bounding_box()
+    assert (enlarged["width"], enlarged["height"]) == (1280, 900)
+
+
 def test_names_are_text_on_the_page(solq, own_runs, tmp_path):
     odd = own_runs[0].rename(tmp_path / "<b>bold&")
     ran = solq("compare", odd, own_runs[1], "--resamples", 0, "--output", tmp_path / "compare.html")

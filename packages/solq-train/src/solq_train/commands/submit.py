@@ -154,7 +154,7 @@ def _check_model(model: SOLQ, coco: CocoFile, kind: Kind) -> None:
 
 def _report(path: Path, coco: CocoFile, console: Console) -> int:
     """Check an archive and say what was found; the exit code."""
-    with show_count(console, "check, MB") as show:
+    with show_count(console, "check, kB") as show:
         problems = check_archive(path, coco, show)
     for message in problems.first:
         console.print(message, highlight=False, markup=False, soft_wrap=True)

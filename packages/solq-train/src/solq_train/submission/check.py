@@ -21,7 +21,7 @@ from solq_train.submission.archive import NAME
 MOST_DETECTIONS = 100  # of an image; COCO counts no more
 _SHOWN = 20
 _SHOW_EVERY = 1000  # detections
-_MEGABYTE = 10**6
+_KILOBYTE = 1000
 
 
 @dataclass
@@ -48,7 +48,7 @@ def check_archive(path: Path, coco: CocoFile, show: Show = _nothing) -> Problems
     """Every problem of an archive for the images of a file; ValueError if there is no zip file.
 
     Reads detection by detection, so that memory does not grow with the file. `show` is told the
-    megabytes that are read.
+    kilobytes that are read.
     """
     problems = Problems()
     if NAME.fullmatch(path.stem) is None or path.suffix != ".zip":
@@ -73,11 +73,13 @@ def check_archive(path: Path, coco: CocoFile, show: Show = _nothing) -> Problems
 def _with_progress(
     items: Iterator[Any], file: IO[bytes], num_bytes: int, show: Show
 ) -> Iterator[Any]:
+    total = num_bytes // _KILOBYTE
     for index, item in enumerate(items):
-        if index % _SHOW_EVERY == 0:
-            show(file.tell() // _MEGABYTE, num_bytes // _MEGABYTE)
+        done = file.tell() // _KILOBYTE
+        if index % _SHOW_EVERY == 0 and done < total:
+            show(done, total)
         yield item
-    show(num_bytes // _MEGABYTE, num_bytes // _MEGABYTE)
+    show(total, total)
 
 
 def _check_members(archive: zipfile.ZipFile, path: Path, problems: Problems) -> None:
