@@ -26,7 +26,7 @@ from solq_train.data.drawing import draw_ground_truth
 from solq_train.metrics import CocoMetrics, format_ap
 from solq_train.report.charts import Series, line_chart
 from solq_train.report.drawings import column, from_zero
-from solq_train.report.page import page_template
+from solq_train.report.page import Tile, page_template
 from solq_train.report.pictures import draw_detections
 
 
@@ -48,13 +48,6 @@ class Comparison:
     def ranked_by(self) -> str:
         """The AP that categories and intervals are of: that of masks, where all runs have them."""
         return "mask AP" if all(run.has_masks for run in self.runs) else "box AP"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Tile:
-    label: str
-    value: str
-    note: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +78,7 @@ def write_comparison(path: Path, comparison: Comparison) -> None:
         temporary.write_text(page, encoding="utf-8")
 
 
-def _tiles(comparison: Comparison) -> list[_Tile]:
+def _tiles(comparison: Comparison) -> list[Tile]:
     tiles = []
     for label, values in (
         ("Mask AP", [m.segm.AP if m.segm is not None else None for m in comparison.metrics]),
@@ -97,7 +90,7 @@ def _tiles(comparison: Comparison) -> list[_Tile]:
                 note = f"{difference} against {comparison.runs[0].name}"
                 is_first = run is comparison.runs[0] or not difference
                 tiles.append(
-                    _Tile(
+                    Tile(
                         label=f"{label}, {run.name}",
                         value=format_ap(value),
                         note="" if is_first else note,

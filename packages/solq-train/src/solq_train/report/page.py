@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+from dataclasses import dataclass
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -13,6 +14,15 @@ from PIL import Image
 from solq_train.metrics import format_ap
 
 LARGEST_SIDE = 640  # pixels of an embedded picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """One headline number."""
+
+    label: str
+    value: str
+    note: str
 
 
 def page_template(name: str) -> Template:

@@ -25,7 +25,7 @@ from solq_train.report.drawings import (
     training_curves,
 )
 from solq_train.report.history import History
-from solq_train.report.page import format_duration, page_template
+from solq_train.report.page import Tile, format_duration, page_template
 
 MOST_CONFUSED = 16  # categories of the matrix; more could not be read
 
@@ -71,15 +71,6 @@ class RunReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Tile:
-    """One headline number."""
-
-    label: str
-    value: str
-    note: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class _CategoryRow:
     """One line of the table of categories."""
 
@@ -107,23 +98,23 @@ def write_report(path: Path, run: RunReport) -> None:
         temporary.write_text(page, encoding="utf-8")
 
 
-def _tiles(run: RunReport) -> list[_Tile]:
+def _tiles(run: RunReport) -> list[Tile]:
     box, mask, best = run.metrics.bbox, run.metrics.segm, _ceiling(run)
-    tiles = [_Tile(label="Box AP", value=format_ap(box.AP), note=f"AP50 {format_ap(box.AP50)}")]
+    tiles = [Tile(label="Box AP", value=format_ap(box.AP), note=f"AP50 {format_ap(box.AP50)}")]
     if mask is not None:
         note = f"AP50 {format_ap(mask.AP50)}"
-        tiles.append(_Tile(label="Mask AP", value=format_ap(mask.AP), note=note))
+        tiles.append(Tile(label="Mask AP", value=format_ap(mask.AP), note=note))
     if mask is not None and best is not None:
         share = f"reached: {100 * max(mask.AP, 0) / best.AP:.0f} %" if best.AP > 0 else ""
-        tiles.append(_Tile(label="Mask AP ceiling", value=format_ap(best.AP), note=share))
+        tiles.append(Tile(label="Mask AP ceiling", value=format_ap(best.AP), note=share))
     tiles += [
-        _Tile(label=name, value=format_duration(seconds), note="")
+        Tile(label=name, value=format_duration(seconds), note="")
         for name, seconds in run.timing.items()
     ]
     speeds = column(run.history.training, "images_per_second").y
     if speeds:
         median = sorted(speeds)[len(speeds) // 2]
-        tiles.append(_Tile(label="Training speed", value=f"{median:.1f}", note="images a second"))
+        tiles.append(Tile(label="Training speed", value=f"{median:.1f}", note="images a second"))
     return tiles
 
 
