@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
@@ -17,7 +18,8 @@ from playwright.sync_api import Browser, Error, Page, sync_playwright
 from rich.console import Console
 
 from solq_maskcodec import masks_to_rle
-from solq_model import ModelConfig
+from solq_model import SOLQ, ModelConfig, build_model
+from solq_model.published.names import official_names
 from solq_train.cli import main
 from solq_train.config import DataConfig, OptimizerConfig, TrainConfig
 from solq_train.criterion import LossConfig
@@ -258,3 +260,22 @@ def opened(browser: Browser) -> Iterator[Opened]:
     yield seen
     page.close()
     assert seen.complaints == []
+
+
+@pytest.fixture
+def published(small_model: ModelConfig, tmp_path: Path) -> Path:
+    """A file as the published code writes it, with 24 class slots."""
+    model = build_model(replace(small_model, num_classes=24, backbone_norm="frozen"))
+    path = tmp_path / "published.pth"
+    args = argparse.Namespace(lr=2e-4, nheads=small_model.num_heads)
+    torch.save({"model": published_state(model), "args": args, "epoch": 49}, path)
+    return path
+
+
+def published_state(model: SOLQ) -> dict[str, torch.Tensor]:
+    """The weights by their published names."""
+    return {
+        name: tensor
+        for ours, tensor in model.state_dict().items()
+        for name in official_names(ours, model.config)
+    }

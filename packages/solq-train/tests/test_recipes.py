@@ -15,6 +15,8 @@ from solq_train.recipes import (
     overfit_8,
     r50_coco,
     r101_coco,
+    small,
+    small_finetune,
     solq_pca_coco,
     sqr_r50_coco,
     swin_l_1536_coco,
@@ -75,6 +77,24 @@ def test_the_cpu_recipe_trains_from_scratch_and_needs_no_download():
     assert config.backbone_weights is None
     assert config.model.frozen_stages == 0
     assert sum(p.numel() for p in build_model(config.model).parameters()) < 5e6
+
+
+def test_the_small_recipe_trains_the_small_network_from_scratch():
+    config = small()
+    assert config.model == presets.small()
+    assert config.backbone_weights is None
+    assert config.loss == tiny_cpu().loss
+    assert config.data.eval_short_side == 480
+
+
+def test_fine_tuning_takes_gentle_rates_and_stops_early_on_categories_of_any_id():
+    config, published = small_finetune(), OptimizerConfig()
+    assert config.optimizer.schedule == "cosine"
+    assert config.optimizer.warmup_steps > 0
+    assert config.optimizer.epochs < published.epochs
+    assert config.early_stopping > 0
+    assert config.data.class_slots == "contiguous"
+    assert config.backbone_weights is None
 
 
 def test_the_overfitting_recipe_sees_eight_images_as_they_are():

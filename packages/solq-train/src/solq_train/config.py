@@ -129,9 +129,11 @@ class TrainConfig:
     """File of principal components (PCAMaskCodec.save, or published) for model.codec=pca; without
     one they are those of the initial weights, or fitted to the training masks."""
     initial_weights: str | None = None
-    """Start from a saved model's folder, from a hub id (owner/name), or from a published file."""
+    """Start from a saved model's folder, from a hub id (owner/name), or from a published file. The
+    network and the size of images are then theirs, unless other values are asked for, and so are
+    the class scores of categories with a name that they know."""
     reset_head: bool = False
-    """Of `initial_weights`, keep all but the class head, which begins anew: for other classes."""
+    """Begin the class scores of all categories anew."""
     checkpoint_activations: bool = False
     """Compute activations again instead of keeping them: less memory, the same numbers."""
     sharding: Literal["none", "full"] = "none"

@@ -114,6 +114,56 @@ def tiny_cpu() -> TrainConfig:
     )
 
 
+def small() -> TrainConfig:
+    """The `small` network from scratch: 480 pixels, half the layers and width, for one GPU.
+
+    `tiny_cpu`'s departures from the published recipe (docs/decisions/0003-tiny-recipe.md), with
+    the published flips and crops, which photographs can bear. Not trained on COCO yet.
+    """
+    tiny, model = tiny_cpu(), presets.small()
+    return replace(
+        tiny,
+        model=model,
+        data=DataConfig(
+            short_sides=tuple(range(320, 513, 32)),
+            eval_short_side=model.image_short_side,
+            max_size=model.image_max_size,
+            crop_resize=(320, 400, 480),
+            crop_size=(256, 480),
+        ),
+        optimizer=replace(
+            tiny.optimizer,
+            learning_rate=4e-4,
+            backbone_learning_rate=4e-4,
+            batch_size=16,
+            epochs=24,
+            warmup_steps=500,
+        ),
+        top_k=100,
+    )
+
+
+def small_finetune() -> TrainConfig:
+    """Any of our models on a data set of tens to thousands of images; needs `initial_weights`.
+
+    Network and image sizes are those of the weights. Half of the published rates, since the weights
+    are good already; a cosine, so that a short run ends settled; ten evaluations without a higher
+    AP end it. Figures: docs/decisions/0014-fine-tuning.md.
+    """
+    return TrainConfig(
+        model=presets.r50(),
+        optimizer=OptimizerConfig(
+            learning_rate=1e-4,
+            backbone_learning_rate=1e-5,
+            batch_size=8,
+            epochs=30,
+            schedule="cosine",
+            warmup_steps=20,
+        ),
+        early_stopping=10,
+    )
+
+
 # Of COCO train2017, 640 x 480 pixels each: batch norm learns no statistics of padding.
 OVERFIT_IMAGES = (89, 194, 208, 389, 450, 173350, 196393, 458756)
 
@@ -145,6 +195,8 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
     for function in (
         tiny_cpu,
         overfit_8,
+        small,
+        small_finetune,
         r50_coco,
         r101_coco,
         swin_l_coco,
@@ -154,3 +206,6 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
         solq_pca_coco,
     )
 }
+
+# Recipes that go on from weights, and are nothing without them.
+FINE_TUNING = ("small_finetune",)

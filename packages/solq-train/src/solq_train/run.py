@@ -36,8 +36,8 @@ from solq_train.data import (
     read_coco,
 )
 from solq_train.distributed import ALONE, Processes
+from solq_train.finetuning import load_initial_weights
 from solq_train.metrics.scoring import library
-from solq_train.models import load_initial_weights
 from solq_train.optim import build_optimizer, build_schedule
 from solq_train.sharding import local, shard, whole_model
 from solq_train.stopping import leave_interrupts_to_the_parent
@@ -68,6 +68,7 @@ class Run:
     device: torch.device
     steps_per_epoch: int
     total_steps: int
+    notes: tuple[str, ...] = ()  # what was decided on the way, to be told
 
     @property
     def evaluated_model(self) -> SOLQ:
@@ -119,13 +120,15 @@ def prepare_run(config: TrainConfig, split: Split, processes: Processes = ALONE)
         msg = "sharding must be none with one process, got full"
         raise ValueError(msg)
     dataset = _dataset(config, split, categories)
+    notes: tuple[str, ...] = ()
     model = build_model(config.model)
     model.categories = categories
     model.preprocessing = Preprocessing(
         short_side=config.data.eval_short_side, max_size=config.data.max_size
     )
     if config.initial_weights is not None:
-        load_initial_weights(model, config.initial_weights, reset_head=config.reset_head)
+        told = load_initial_weights(model, config.initial_weights, reset_head=config.reset_head)
+        notes = (*notes, told)
     elif config.backbone_weights is not None:
         load_backbone(model, config.backbone_weights)
     set_components(model, config, dataset, _chosen(config, dataset))
@@ -162,6 +165,7 @@ def prepare_run(config: TrainConfig, split: Split, processes: Processes = ALONE)
         device=device,
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
+        notes=notes,
     )
 
 

@@ -162,7 +162,7 @@ def test_a_run_on_chosen_images_is_judged_on_these(train, tmp_path):
     assert report.count("data:image/jpeg;base64,") == 2 * 2 * 3  # one of the four is empty
 
 
-def test_a_model_of_other_categories_is_trained_on_with_a_fresh_class_head(
+def test_a_model_is_trained_on_with_other_categories_in_one_command(
     trained, copied_set, solq, run_file, tmp_path
 ):
     def drop_one(document):
@@ -176,10 +176,82 @@ def test_a_model_of_other_categories_is_trained_on_with_a_fresh_class_head(
     validation.write_text(json.dumps(document))
     named = ("--recipe", "tiny_cpu", "--config", run_file, "--data", copied_set.folder)
     arguments = (*named, "--initial-weights", trained / "best", "--max-steps", 1)
-    refused = solq("train", *arguments, "--output", tmp_path / "first")
-    assert refused.code == 2
-    assert "keep all but the class head with --reset-head" in refused.errors
+    ran = solq("train", *arguments, "--output", tmp_path / "first")
+    assert (ran.code, ran.errors) == (0, "")
+    assert "class head is kept for blob, ring" in ran.output
     ran = solq("train", *arguments, "--reset-head", "--output", tmp_path / "second")
     assert ran.code == 0
-    assert "the class head begins anew, with 2 slots" in ran.errors
+    assert "class head begins anew for all categories" in ran.output
     assert SOLQ.load(tmp_path / "second" / "best").config.num_classes == 2
+
+
+def test_the_recipe_for_fine_tuning_takes_the_network_of_the_weights(
+    solq, trained, shapes, tmp_path
+):
+    named = ("--recipe", "small_finetune", "--data", shapes, "--output", tmp_path / "run")
+    without = solq("train", *named)
+    assert without.code == 2
+    assert "recipe small_finetune goes on from weights: name them with --init" in without.errors
+    gone = solq("train", *named, "--initial-weights", tmp_path / "gone", "--dry-run")
+    assert gone.code == 2
+    assert "no such file or folder, and --dry-run downloads nothing" in gone.errors
+    given = (*named, "--initial-weights", trained / "best", "--data.num-workers", 0)
+    ran = solq("train", *given, "--max-steps", 1)
+    assert (ran.code, ran.errors) == (0, "")
+    assert "1 + 1 layers of 32, 5 queries" in ran.output
+    assert "class head is kept: the same categories" in ran.output
+    assert "rates     base 0.0001" in ran.output
+
+
+def test_a_dry_run_says_what_would_run_and_writes_and_downloads_nothing(
+    train, tmp_path, monkeypatch
+):
+    from torchvision.models import WeightsEnum
+
+    def refuse(*_, **__):
+        msg = "a dry run must not download"
+        raise AssertionError(msg)
+
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", refuse)
+    ran = train(
+        "--dry-run", "--model.backbone", "resnet18", "--backbone-weights", "imagenet",
+        "--checkpoint-every", 3, "--optimizer.schedule", "cosine", "--optimizer.batch-size", 2,
+        "--early-stopping", 5, "--ema-decay", 0.9, "--precision", "bfloat16",
+    )  # fmt: skip
+    assert (ran.code, ran.errors) == (0, "")
+    for text in (
+        "batch     2 images a step where tiny_cpu has 8",
+        "8 training images with",
+        "4 to evaluate on",
+        "steps     8 of 2 images, 4 an epoch, 2 epochs",
+        "evaluated 2 times, fewer if 5 in a row find no higher AP",
+        "saved     4 times, after every epoch and every 3 steps",
+        "average",
+        "2 images of 64 x 96",
+        "activations are less with bfloat16",
+        "2 checkpoints of",
+        "ImageNet weights, downloaded when the run begins",
+    ):
+        assert text in ran.output, text
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_rates_of_a_dry_run_are_those_at_the_turns_of_the_schedule(train):
+    shown = train("--dry-run", "--optimizer.drop-epoch", 1, "--optimizer.warmup-steps", 1).output
+    table = shown[shown.index("rate at") :].splitlines()
+    assert table[0].split() == ["rate", "at", "step", "base", "backbone", "offsets"]
+    assert table[1].split() == ["1", "0.0005", "1e-05", "5e-05"]
+    assert table[2].split() == ["2", "0.001", "2e-05", "0.0001"]
+    assert table[3].split() == ["3", "0.0001", "2e-06", "1e-05"]
+
+
+def test_a_dry_run_refuses_what_a_run_would(train, tmp_path):
+    ran = train("--dry-run", "--data", tmp_path / "nothing")
+    assert ran.code == 2
+    assert "no such folder" in ran.errors
+
+
+def test_output_that_is_no_terminal_has_no_control_codes(train):
+    ran = train("--max-steps", 1)
+    text = ran.output + ran.errors
+    assert all(c.isprintable() or c == "\n" for c in text)

@@ -19,17 +19,22 @@ from solq_train.commands.output import metrics_table, prepare_output
 from solq_train.config import TrainConfig
 from solq_train.data import Split, find_split
 from solq_train.distributed import ALONE, Processes, process_group, restarts
+from solq_train.dry_run import dry_run, refuse_download
 from solq_train.engine import BEST, train
 from solq_train.evaluation import EvaluationImages
+from solq_train.finetuning import with_network_of_weights
 from solq_train.outcome import REPORT, Outcome, write_outcome
-from solq_train.recipes import RECIPES
-from solq_train.run import Run, prepare_run
+from solq_train.plan import batch_advice, describe
+from solq_train.recipes import FINE_TUNING, RECIPES
+from solq_train.run import prepare_run
 from solq_train.run_file import CONFIG, write_run_file
 from solq_train.trackers import check_trackers
 
 RecipeName = Literal[
     "tiny_cpu",
     "overfit_8",
+    "small",
+    "small_finetune",
     "r50_coco",
     "r101_coco",
     "swin_l_coco",
@@ -64,19 +69,29 @@ class Train:
     resume: bool = False
     """Go on from the newest whole checkpoint of OUTPUT, or from the start where the run had none
     yet; the weights become those of a run that was never stopped."""
+    dry_run: bool = False
+    """Only say what would run: steps, rates, evaluations, checkpoints, memory. Reads the data and
+    writes and downloads nothing; OUTPUT may be anything."""
     settings: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
 
     def run(self, console: Console) -> int:
         """Train; the exit code."""
+        if self.dry_run:
+            refuse_download(self.settings.initial_weights)
+        settings, notes = self._with_initial_weights()
         training = find_split(self.data, "train")
         # Overfitting is judged on the images it was trained on.
-        overfits = bool(self.settings.data.image_ids)
+        overfits = bool(settings.data.image_ids)
         validation = training if overfits else find_split(self.data, "val")
+        if self.dry_run:
+            for line in (*notes, *dry_run(settings, training, validation)):
+                _say(line, console)
+            return 0
         title = f"{self.recipe} on {self.data.name}"
         command = "solq " + shlex.join(sys.argv[1:])
         with process_group() as processes:
             outcome = run_training(
-                self.settings,
+                settings,
                 training,
                 validation,
                 self.output,
@@ -85,6 +100,7 @@ class Train:
                 title=title,
                 command=command,
                 processes=processes,
+                notes=notes,
             )
         if outcome is None:
             return 0
@@ -93,6 +109,15 @@ class Train:
             f"model   {self.output / BEST}\nreport  {self.output / REPORT}", highlight=False
         )
         return 0
+
+    def _with_initial_weights(self) -> tuple[TrainConfig, tuple[str, ...]]:
+        """The settings with what they take over from the initial weights, and what to say of it."""
+        if self.recipe in FINE_TUNING and self.settings.initial_weights is None:
+            msg = f"recipe {self.recipe} goes on from weights: name them with --initial-weights"
+            raise ValueError(msg)
+        recipe = RECIPES[self.recipe]()
+        settings, notes = with_network_of_weights(self.settings, recipe)
+        return settings, (*notes, *batch_advice(settings, recipe, self.recipe))
 
 
 def run_training(
@@ -107,6 +132,7 @@ def run_training(
     command: str,
     timing: dict[str, float] | None = None,
     processes: Processes = ALONE,
+    notes: tuple[str, ...] = (),
 ) -> Outcome | None:
     """Train, evaluate and write everything a run leaves. `timing` is what took time before.
 
@@ -127,7 +153,8 @@ def run_training(
     if processes.is_first:
         write_run_file(output / CONFIG, run.config)
     timing["prepare"] = time.perf_counter() - started
-    describe(run, console)
+    for line in (*notes, *describe(run)):
+        _say(line, console)
     result = train(run, validation, output, console, resume=resume)
     if not processes.is_first:
         return None
@@ -146,12 +173,6 @@ def run_training(
     )
 
 
-def describe(run: Run, console: Console) -> None:
-    """Say what is about to run."""
-    parameters = sum(parameter.numel() for parameter in run.model.parameters())
-    console.print(
-        f"{run.config.model.backbone}, {parameters / 1e6:.1f} M parameters, "
-        f"{len(run.model.categories.entries)} categories, {run.num_samples} images, "
-        f"{run.total_steps} steps of {run.batch_size}, device {run.device}",
-        highlight=False,
-    )
+def _say(line: str, console: Console) -> None:
+    """A line as it is: no markup, not cut at the terminal's width."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
