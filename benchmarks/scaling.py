@@ -36,11 +36,11 @@ from solq_train.step import train_step
 
 IMAGE_SIZE = (800, 1088)
 SEED = 20210604
-DRAWS = 2  # sizes of each image that chance decides on
+DRAWS = 1  # sizes of each image that chance decides on
 BATCHES = 500  # of each size, to take means over
-STEPS, WARM_UP = 6, 2
+STEPS, WARM_UP = 5, 1
 EXCHANGES = 3
-PROCESSES = (1, 2, 4)
+PROCESSES = (1, 2)
 SHARDS = (1, 8, 32, 64)
 
 
@@ -235,7 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, help="the JSON file to write")
     parser.add_argument("--data", type=Path, help="images of COCO, for sizes and loading")
-    parser.add_argument("--quick", action="store_true", help="two processes at most")
+    parser.add_argument("--quick", action="store_true", help="one process only")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--bytes", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -251,7 +251,7 @@ def main() -> None:
     else:
         print("scaling: no --data, so no sizes of images and no rate of loading")
     gradient_bytes = next(row["gradient_bytes"] for row in rows if row.get("preset") == "r50")
-    rows += process_rows(PROCESSES[:2] if options.quick else PROCESSES, gradient_bytes)
+    rows += process_rows(PROCESSES[:1] if options.quick else PROCESSES, gradient_bytes)
     for row in rows:
         print(json.dumps(row))
     save_json(options.output, "scaling", rows, image_size=IMAGE_SIZE, seed=SEED)
