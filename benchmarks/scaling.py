@@ -86,7 +86,7 @@ def preset_rows() -> list[dict[str, Any]]:
 def sample_sizes(data: Path) -> tuple[list[tuple[int, int]], float]:
     """Sizes (height, width) of training samples by the published transform, and images a second.
 
-    That is one process's: pictures read, transformed, and masks made.
+    That is of one process: pictures read and transformed, without masks.
     """
     config = r50_coco()
     split = find_split(data, "train")

@@ -33,9 +33,10 @@ def without_objects(batch: Batch, start: int, stop: int) -> Batch:
     targets = list(batch.targets)
     for index in range(start, stop):
         target = targets[index]
-        targets[index] = replace(
-            target, boxes=target.boxes[:0], labels=target.labels[:0], masks=target.masks[:0]
-        )
+        fields = ("boxes", "labels", "box_masks", "image_masks")
+        kept = {name: getattr(target, name) for name in fields}
+        nothing = {name: value[:0] for name, value in kept.items() if value is not None}
+        targets[index] = replace(target, **nothing)
     return replace(batch, targets=targets)
 
 
