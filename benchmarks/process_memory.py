@@ -35,6 +35,11 @@ def settle() -> int:
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     CLEAR.write_text("5", encoding="ascii")  # the high-water mark falls to what is resident now
+    return resident()
+
+
+def resident() -> int:
+    """Bytes that are resident, with what is free and was not given back."""
     return _field(STATUS, "VmRSS")
 
 
