@@ -87,9 +87,10 @@ def test_the_small_recipe_trains_the_small_network_from_scratch():
     assert config.data.eval_short_side == 480
 
 
-def test_fine_tuning_takes_gentle_rates_and_stops_early_on_categories_of_any_id():
+def test_fine_tuning_is_a_short_cosine_that_stops_early_on_categories_of_any_id():
     config, published = small_finetune(), OptimizerConfig()
     assert config.optimizer.schedule == "cosine"
+    assert config.optimizer.learning_rate == published.learning_rate
     assert config.optimizer.warmup_steps > 0
     assert config.optimizer.epochs < published.epochs
     assert config.early_stopping > 0

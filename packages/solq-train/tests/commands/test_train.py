@@ -200,7 +200,7 @@ def test_the_recipe_for_fine_tuning_takes_the_network_of_the_weights(
     assert (ran.code, ran.errors) == (0, "")
     assert "1 + 1 layers of 32, 5 queries" in ran.output
     assert "class head is kept: the same categories" in ran.output
-    assert "rates     base 0.0001" in ran.output
+    assert "rates     base 0.0002" in ran.output
 
 
 def test_a_dry_run_says_what_would_run_and_writes_and_downloads_nothing(

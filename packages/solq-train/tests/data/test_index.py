@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import pickle
 from pathlib import Path
 
@@ -94,6 +95,14 @@ def test_annotations_that_are_not_kept_are_gone_from_every_record(three):
     assert [len(image.annotations) for image in three] == [2, 0, 3]
 
 
+def test_images_without_any_annotation_reach_another_process():
+    empty = indexed([CocoImage(id=2**70, file_name="a", height=1, width=1, annotations=())])
+    (found,) = pickle.loads(pickle.dumps(empty))
+    assert (found.id, len(found.annotations)) == (2**70, 0)
+    none = indexed([])
+    assert len(pickle.loads(pickle.dumps(none))) == 0
+
+
 def test_another_process_is_told_where_the_columns_are_and_not_what_they_hold():
     points = [round(0.37 * number, 2) for number in range(10_000)]
     big = CocoAnnotation(
@@ -126,6 +135,22 @@ def test_the_file_between_processes_goes_when_the_index_does(three):
     gc.collect()
     assert not others.exists()
     assert list(copy) == expected
+
+
+def _forget(held: list[CocoImages]) -> None:
+    held.clear()
+    gc.collect()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forked processes on this system")
+def test_a_forked_process_that_forgets_the_index_leaves_its_file_to_the_others(three):
+    held = [indexed(list(three))]
+    message = pickle.dumps(held)
+    process = processes.get_context("fork").Process(target=_forget, args=(held,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert pickle.loads(message) == held
 
 
 def _look(images: CocoImages, queue: processes.Queue) -> None:

@@ -183,3 +183,33 @@ def test_other_encodings_are_read_the_slow_way(tmp_path, encoding):
 
 def test_a_missing_file_is_left_to_the_slow_way(tmp_path):
     assert read_sound_file(tmp_path / "none.json") is None
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        {"size": [5, 8], "counts": "\ud800"},
+        {"size": [5, 8], "counts": [40], "score": float("inf")},
+        {"size": [5, 8], "counts": [40], "score": 2**80},
+    ],
+)
+def test_what_only_the_slow_way_reads_stays_as_it_is_in_columns(tmp_path, segmentation):
+    path = write(tmp_path, changed("annotations.0.segmentation", segmentation))
+    assert list(read_coco(path).images) == list(slowly(path).images)
+
+
+def test_a_file_without_annotations_or_categories_is_sound(tmp_path):
+    path = write(tmp_path, {**SOUND, "annotations": [], "categories": []})
+    found = read_sound_file(path)
+    assert found is not None
+    assert list(CocoImages(found[0])) == list(slowly(path).images)
+
+
+def test_ids_of_more_than_64_bits_are_told_apart(tmp_path):
+    document = deepcopy(SOUND)
+    for image in document["images"]:
+        image["id"] += 2**70
+    for annotation in document["annotations"]:
+        annotation["image_id"] += 2**70
+    path = write(tmp_path, document)
+    assert read_coco(path).images == indexed(slowly(path).images)

@@ -8,6 +8,7 @@ read. Measured in docs/decisions/0011-annotation-index.md.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 import weakref
@@ -21,6 +22,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped, UInt8
 
 from solq_train.data.coco_records import CocoAnnotation, CocoImage
+from solq_train.data.segmentations import Segmentation
 
 _SURROGATES = "surrogatepass"  # halves of characters, which JSON can hold and UTF-8 cannot
 
@@ -53,9 +55,7 @@ class AnnotationIndex:
             id=int(self.annotation_ids[row]),
             category_id=int(self.category_ids[row]),
             bbox_xywh=(x, y, width, height),
-            segmentation=msgspec.json.decode(
-                _piece(self.segmentations, self.segmentation_ends, row)
-            ),
+            segmentation=_segmentation(_piece(self.segmentations, self.segmentation_ends, row)),
             area=float(self.areas[row]),
             is_crowd=bool(self.crowds[row]),
         )
@@ -219,6 +219,16 @@ def _piece(
     return text[start : ends[row]].tobytes()
 
 
+def _segmentation(text: bytes) -> Segmentation:
+    try:
+        found: Segmentation = msgspec.json.decode(text)
+    except msgspec.MsgspecError:
+        # Read the slow way, and not JSON to everybody: halves of characters, NaN in a key of the
+        # user's own.
+        found = json.loads(text)
+    return found
+
+
 def _are_equal(one: Sequence[Any], other: object) -> bool:
     if not isinstance(other, Sequence) or len(one) != len(other):
         return False
@@ -233,12 +243,18 @@ def _write_columns(index: AnnotationIndex) -> Path:
     """A folder with a file for each column, written once however many processes are started."""
     if index not in _folders:
         folder = Path(tempfile.mkdtemp(prefix="solq-annotations-"))
-        weakref.finalize(index, shutil.rmtree, folder, ignore_errors=True)
+        weakref.finalize(index, _remove, folder, os.getpid())
         for name, column in _columns(index).items():
             if not column.dtype.hasobject:
                 np.save(folder / name, column)
         _folders[index] = folder
     return _folders[index]
+
+
+def _remove(folder: Path, owner: int) -> None:
+    # A forked process has a copy of the index, whose end is not that of the folder.
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _map_columns(folder: Path, objects: dict[str, Any]) -> AnnotationIndex:
