@@ -9,6 +9,7 @@ import pytest
 from solq_model import build_model, presets
 from solq_train.config import DataConfig, OptimizerConfig, TrainConfig
 from solq_train.criterion import LossConfig
+from solq_train.loading import train_transform
 from solq_train.recipes import (
     RECIPES,
     fast_solq_coco,
@@ -23,7 +24,6 @@ from solq_train.recipes import (
     swin_l_coco,
     tiny_cpu,
 )
-from solq_train.run import train_transform
 
 
 def test_the_published_recipe_keeps_every_published_value():

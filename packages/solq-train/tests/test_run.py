@@ -7,21 +7,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torchvision
 
 from solq_maskcodec import DCTMaskCodec
-from solq_model import Categories, build_model
-from solq_train.criterion import encode_targets
-from solq_train.data import CocoInstances, find_split, read_coco
-from solq_train.run import (
-    MIN_DEVIATION,
-    fit_classes,
-    load_backbone,
-    prepare_run,
-    resolve_device,
-    train_transform,
-    vector_statistics,
-)
+from solq_train.data import find_split
+from solq_train.loading import MIN_DEVIATION
+from solq_train.run import fit_classes, prepare_run, resolve_device
 
 
 @pytest.fixture
@@ -115,36 +105,6 @@ def test_chosen_images_that_are_not_there_are_refused(small_config, split):
         prepare_run(config, split)
 
 
-def test_jitter_and_pasting_are_those_of_the_configuration(small_config, split):
-    data = replace(
-        small_config.data, jitter_size=64, jitter_scale=(0.5, 1.0), copy_paste=1.0, image_ids=(1, 2)
-    )
-    jitter = train_transform(data).jitter
-    assert (jitter.size, jitter.scale) == (64, (0.5, 1.0))
-    assert train_transform(small_config.data).jitter is None
-    pasted = prepare_run(replace(small_config, data=data), split)
-    plain = prepare_run(replace(small_config, data=replace(data, copy_paste=0.0)), split)
-    counts = [
-        [len(t.labels) for batch in run.loader for t in batch.targets] for run in (pasted, plain)
-    ]
-    assert sum(counts[0]) > sum(counts[1])
-
-
-def test_vector_statistics_are_those_of_the_training_masks(small_config, split):
-    codec = DCTMaskCodec(num_coefficients=16, mask_size=32)
-    categories = Categories.contiguous(read_coco(split.annotations).categories)
-    transform = train_transform(small_config.data)
-    dataset = CocoInstances(
-        split.annotations, split.images, categories, transform, mask_size=codec.mask_size
-    )
-    vectors = encode_targets([dataset[i][1] for i in range(8)], codec).mask_vectors
-    mean, deviation = vector_statistics(dataset, codec, range(8))
-    torch.testing.assert_close(mean, vectors.mean(0))
-    torch.testing.assert_close(deviation, vectors.std(0).clamp(min=MIN_DEVIATION))
-    fewer, _ = vector_statistics(dataset, codec, range(4))
-    assert not torch.equal(fewer, mean)
-
-
 def test_whitened_runs_store_the_statistics_in_the_model(two_stage_config, split):
     run = prepare_run(two_stage_config, split)
     head = run.model.vector_head
@@ -193,68 +153,3 @@ def test_a_whitened_model_keeps_its_statistics_when_it_is_trained_further(
     first.save(tmp_path / "model")
     run = prepare_run(replace(two_stage_config, initial_weights=str(tmp_path / "model")), split)
     assert (run.model.vector_head.mean == 0.5).all()
-
-
-def torchvision_weights(path):
-    """A file of ResNet-18 weights as torchvision saves them."""
-    state = torchvision.models.resnet18().state_dict()
-    torch.save(state, path)
-    return state
-
-
-def test_backbone_weights_come_from_a_file_of_torchvision(small_model, tmp_path):
-    state = torchvision_weights(tmp_path / "resnet18.pth")
-    model = build_model(replace(small_model, backbone="resnet18"))
-    load_backbone(model, str(tmp_path / "resnet18.pth"))
-    assert torch.equal(model.backbone.body.layer4[1].conv2.weight, state["layer4.1.conv2.weight"])
-
-
-@pytest.fixture
-def swin_model(small_model):
-    return build_model(replace(small_model, backbone="swin_t", backbone_norm="frozen"))
-
-
-@pytest.mark.parametrize("wrapped", [False, True])
-def test_swin_weights_come_from_files_of_torchvision_and_of_its_authors(
-    swin_model, tmp_path, wrapped
-):
-    state = torchvision.models.swin_t().state_dict()
-    torch.save({"model": state} if wrapped else state, tmp_path / "swin_t.pth")
-    load_backbone(swin_model, str(tmp_path / "swin_t.pth"))
-    ours = swin_model.backbone.body.patch_embed.proj.weight
-    assert torch.equal(ours, state["features.0.0.weight"])
-
-
-def test_weights_that_fit_no_swin_are_refused_by_name(swin_model, tmp_path):
-    torchvision_weights(tmp_path / "resnet18.pth")
-    with pytest.raises(ValueError, match=r"backbone_weights .*resnet18\.pth: state does not fit"):
-        load_backbone(swin_model, str(tmp_path / "resnet18.pth"))
-
-
-def test_a_backbone_that_torchvision_does_not_have_is_told(small_model):
-    model = build_model(small_model)
-    with pytest.raises(ValueError, match="imagenet: torchvision has none of resnet10_w32; name a"):
-        load_backbone(model, "imagenet")
-
-
-@pytest.mark.parametrize("content", [b"", b"not weights"])
-def test_a_broken_file_of_backbone_weights_is_refused_by_name(small_model, tmp_path, content):
-    path = tmp_path / "resnet18.pth"
-    path.write_bytes(content)
-    expected = r"backbone_weights .*resnet18\.pth: not a file of torchvision weights"
-    with pytest.raises(ValueError, match=expected):
-        load_backbone(build_model(small_model), str(path))
-
-
-def test_a_missing_file_of_backbone_weights_is_refused_by_name(small_model, tmp_path):
-    with pytest.raises(ValueError, match=r"backbone_weights .*none\.pth: .*No such file"):
-        load_backbone(build_model(small_model), str(tmp_path / "none.pth"))
-
-
-@pytest.mark.parametrize("content", [torch.zeros(2), {"conv1.weight": torch.zeros(1)}, {}])
-def test_weights_of_another_network_are_refused_by_name(small_model, tmp_path, content):
-    path = tmp_path / "other.pth"
-    torch.save(content, path)
-    expected = r"other\.pth: state does not fit this ResNet: \d+ tensors missing .*: conv1"
-    with pytest.raises(ValueError, match=expected):
-        load_backbone(build_model(small_model), str(path))

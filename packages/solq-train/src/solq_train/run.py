@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,39 +14,25 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
-from solq_maskcodec import MaskCodec
 from solq_model import Categories, build_model
 from solq_model.preprocess import Preprocessing
 from solq_model.solq import SOLQ
+from solq_train.backbone_weights import load_backbone
 from solq_train.checkpoint import Trained
 from solq_train.components import set_components
-from solq_train.config import DataConfig, TrainConfig
-from solq_train.criterion import Criterion, LossConfig, encode_targets
-from solq_train.data import (
-    CocoInstances,
-    EpochSampler,
-    LargeScaleJitter,
-    Split,
-    Target,
-    TrainTransform,
-    collate,
-    read_coco,
-)
+from solq_train.config import TrainConfig
+from solq_train.criterion import Criterion, LossConfig
+from solq_train.data import CocoInstances, EpochSampler, Split, Target, read_coco
 from solq_train.distributed import ALONE, Processes
 from solq_train.finetuning import load_initial_weights
+from solq_train.loading import chosen_samples, make_dataset, make_loader, vector_statistics
 from solq_train.metrics.scoring import library
 from solq_train.optim import build_optimizer, build_schedule
 from solq_train.sharding import local, shard, whole_model
-from solq_train.stopping import leave_interrupts_to_the_parent
 
 logger = logging.getLogger(__name__)
-
-# Objects whose mask vectors give the means and deviations: enough for 256 of each.
-STATISTICS_OBJECTS = 2000
-# A coefficient that hardly varies in a small data set must not be blown up by whitening.
-MIN_DEVIATION = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +104,7 @@ def prepare_run(config: TrainConfig, split: Split, processes: Processes = ALONE)
     if config.sharding == "full" and processes.count == 1:
         msg = "sharding must be none with one process, got full"
         raise ValueError(msg)
-    dataset = _dataset(config, split, categories)
+    dataset = make_dataset(config, split, categories)
     notes: tuple[str, ...] = ()
     model = build_model(config.model)
     model.categories = categories
@@ -131,14 +116,14 @@ def prepare_run(config: TrainConfig, split: Split, processes: Processes = ALONE)
         notes = (*notes, told)
     elif config.backbone_weights is not None:
         load_backbone(model, config.backbone_weights)
-    set_components(model, config, dataset, _chosen(config, dataset))
+    set_components(model, config, dataset, chosen_samples(config, dataset))
     codec = model.codec
     head = model.vector_head
     if head is not None and head.whitened and config.initial_weights is None:
         assert codec is not None
-        head.set_statistics(*vector_statistics(dataset, codec, _chosen(config, dataset)))
+        head.set_statistics(*vector_statistics(dataset, codec, chosen_samples(config, dataset)))
     model.to(device).checkpoint_activations(config.checkpoint_activations)
-    sampler, loader = _loader(config, dataset, processes)
+    sampler, loader = make_loader(config, dataset, processes)
     steps_per_epoch = len(loader)
     total_steps = config.max_steps or config.optimizer.epochs * steps_per_epoch
     average = _average(model, config)
@@ -241,138 +226,3 @@ def fit_classes(config: TrainConfig, annotations: Path) -> tuple[TrainConfig, Ca
         )
         raise ValueError(msg)
     return config, categories
-
-
-def _dataset(config: TrainConfig, split: Split, categories: Categories) -> CocoInstances:
-    dataset = CocoInstances(
-        split.annotations,
-        split.images,
-        categories,
-        train_transform(config.data),
-        seed=config.seed,
-        mask_size=config.model.mask_size if config.model.has_vectors else None,
-        image_masks=config.model.mask_head == "spatial",
-        copy_paste=config.data.copy_paste,
-        paste_from=config.data.image_ids,
-    )
-    if not len(dataset):
-        msg = f"{split.annotations}: expected at least one image to train on, found none"
-        raise ValueError(msg)
-    return dataset
-
-
-def _chosen(config: TrainConfig, dataset: CocoInstances) -> list[int]:
-    """The indices of the samples that are trained on."""
-    index_of = {image.id: index for index, image in enumerate(dataset.coco.images)}
-    unknown = [image_id for image_id in config.data.image_ids if image_id not in index_of]
-    if unknown:
-        msg = f"data.image_ids: no image {unknown[0]} in {dataset.coco.path}"
-        raise ValueError(msg)
-    chosen = [index_of[image_id] for image_id in config.data.image_ids]
-    return chosen or list(range(len(dataset)))
-
-
-def train_transform(data: DataConfig) -> TrainTransform:
-    """The training transform of a configuration."""
-    jitter = None
-    if data.jitter_size is not None:
-        jitter = LargeScaleJitter(data.jitter_size, data.jitter_scale)
-    return TrainTransform(
-        short_sides=data.short_sides,
-        max_size=data.max_size,
-        horizontal_flip=data.horizontal_flip,
-        vertical_flip=data.vertical_flip,
-        transpose=data.transpose,
-        crop=data.crop,
-        crop_resize=data.crop_resize,
-        crop_size=data.crop_size,
-        jitter=jitter,
-    )
-
-
-def _loader(
-    config: TrainConfig, dataset: CocoInstances, processes: Processes
-) -> tuple[EpochSampler, DataLoader[tuple[Tensor, Target]]]:
-    chosen = _chosen(config, dataset)
-    batch_size = min(config.optimizer.batch_size, len(chosen))
-    if batch_size < config.optimizer.batch_size:
-        logger.warning(
-            "batches hold %d images, all there are, instead of %d",
-            batch_size,
-            config.optimizer.batch_size,
-        )
-    sampler = EpochSampler(
-        len(chosen),
-        config.seed,
-        batch_size=batch_size,
-        rank=processes.rank,
-        count=processes.count,
-    )
-    loader: DataLoader[Any] = DataLoader(
-        Subset(dataset, chosen),
-        batch_size=batch_size // processes.count,
-        sampler=sampler,
-        collate_fn=collate,
-        drop_last=True,  # as published
-        num_workers=config.data.num_workers,
-        persistent_workers=config.data.num_workers > 0,
-        worker_init_fn=leave_interrupts_to_the_parent,
-    )
-    return sampler, loader
-
-
-def vector_statistics(
-    dataset: CocoInstances, codec: MaskCodec, indices: Sequence[int]
-) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each coefficient over the masks of these samples, as trained on."""
-    vectors = [torch.zeros(0, codec.num_coefficients)]
-    for index in indices:
-        _, target = dataset[index]
-        encoded = encode_targets([target], codec).mask_vectors
-        assert encoded is not None
-        vectors.append(encoded)
-        if sum(map(len, vectors)) >= STATISTICS_OBJECTS:
-            break
-    stacked = torch.cat(vectors)
-    if len(stacked) < 2:
-        msg = f"{dataset.coco.path}: whitened vectors need at least 2 objects, found {len(stacked)}"
-        raise ValueError(msg)
-    return stacked.mean(0), stacked.std(0).clamp(min=MIN_DEVIATION)
-
-
-def load_backbone(model: SOLQ, source: str) -> None:
-    """Load ImageNet weights: torchvision's, downloaded for "imagenet", or from a file.
-
-    For a Swin Transformer the file may be one of those its authors published, too.
-    """
-    from solq_model.backbones import SwinBackbone, load_resnet_weights, load_swin_weights
-
-    state = _backbone_state(model.config.backbone, source)
-    try:
-        if isinstance(model.backbone, SwinBackbone):
-            load_swin_weights(model.backbone, state.get("model", state))
-        else:
-            load_resnet_weights(model.backbone, state)
-    except ValueError as error:
-        msg = f"backbone_weights {source}: {error}"
-        raise ValueError(msg) from error
-
-
-def _backbone_state(backbone: str, source: str) -> dict[str, Any]:
-    """The tensors of a file, or those that torchvision offers for "imagenet"."""
-    if source == "imagenet":
-        import torchvision  # which takes seconds
-
-        try:
-            weights = torchvision.models.get_model_weights(backbone)["IMAGENET1K_V1"]
-        except ValueError as error:
-            msg = f"backbone_weights {source}: torchvision has none of {backbone}; name a file"
-            raise ValueError(msg) from error
-        downloaded: dict[str, Any] = weights.get_state_dict(progress=True, check_hash=True)
-        return downloaded
-    try:
-        state = torch.load(source, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        msg = f"backbone_weights {source}: not a file of torchvision weights ({error})"
-        raise ValueError(msg) from error
-    return state if isinstance(state, dict) else {}

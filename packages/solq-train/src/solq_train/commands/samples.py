@@ -12,8 +12,8 @@ from solq_model import Categories
 from solq_train.commands.train import RecipeName
 from solq_train.config import TrainConfig
 from solq_train.data import CocoInstances, Legend, Split, draw_objects
+from solq_train.loading import train_transform
 from solq_train.recipes import RECIPES
-from solq_train.run import train_transform
 from solq_train.run_file import read_run_file
 
 
