@@ -146,10 +146,10 @@ def small() -> TrainConfig:
 def small_finetune() -> TrainConfig:
     """Any of our models on a data set of tens to thousands of images; needs `initial_weights`.
 
-    Network and image sizes are those of the weights, the rates the published ones: half of them
-    was worse than starting from scratch. A cosine, so that a short run ends settled; ten
-    evaluations without a higher AP end it. Weights of `tiny_cpu` and `small` go on better with
-    their own recipe's rates. Figures: docs/decisions/0014-fine-tuning.md.
+    Network and image sizes are those of the weights; the rates are the published ones, since below
+    the rates it was trained at a network fell behind one from scratch. For the same reason weights
+    of `tiny_cpu` and `small` go on with their own recipes. A cosine, so that a short run ends
+    settled; ten evaluations without a higher AP end it (docs/decisions/0014-fine-tuning.md).
     """
     return TrainConfig(
         model=presets.r50(),

@@ -162,6 +162,8 @@ def test_a_run_on_chosen_images_is_judged_on_these(train, tmp_path):
     report = (tmp_path / "run" / "report.html").read_text()
     # One of the four is empty: among the worst, but no example of what is found.
     assert report.count("data:image/jpeg;base64,") == 2 * (4 + 3 + 3) + 3
+    detections = json.loads((tmp_path / "run" / "detections.json").read_text())
+    assert {detection["image_id"] for detection in detections} == {1, 2, 3, 4}
 
 
 def test_a_model_is_trained_on_with_other_categories_in_one_command(
