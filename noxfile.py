@@ -141,12 +141,17 @@ def editable(names: Iterable[str]) -> list[str]:
 
 
 def install(session: nox.Session, *arguments: str) -> None:
-    """Install into the session; solq-ops without CUDA kernels where there is no device for them.
+    """Install into the session."""
+    session.install(*arguments, env=build_environment())
 
-    Compiling them takes minutes. The wheels always have them where nvcc is found.
+
+def build_environment() -> dict[str, str]:
+    """solq-ops without CUDA kernels where there is no device for them: compiling takes minutes.
+
+    The wheels always have them where nvcc is found.
     """
     has_device = shutil.which("nvidia-smi") is not None
-    session.install(*arguments, env={} if has_device else {"SOLQ_OPS_CUDA": "OFF"})
+    return {} if has_device else {"SOLQ_OPS_CUDA": "OFF"}
 
 
 def group(pyproject: Path, name: str) -> list[str]:
@@ -399,7 +404,9 @@ def dev(session: nox.Session) -> None:
     python = str(ROOT / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
     if session.venv_backend == "uv":
         session.run("uv", "venv", "--allow-existing", ".venv")
-        session.run("uv", "pip", "install", "--python", python, *arguments)
+        command = ("uv", "pip", "install", "--python", python, *arguments)
+        session.run(*command, env=build_environment())
     else:
         session.run("python", "-m", "venv", ".venv")
-        session.run(python, "-m", "pip", "install", *arguments, external=True)
+        command = (python, "-m", "pip", "install", *arguments)
+        session.run(*command, external=True, env=build_environment())

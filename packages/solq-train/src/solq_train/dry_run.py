@@ -55,7 +55,10 @@ def _steps(run: Run) -> list[str]:
     whole = total // epoch
     evaluations = whole // config.evaluate_every
     evaluations += total % epoch != 0 or whole % config.evaluate_every != 0  # the end
-    division = f"{run.processes.count} processes, parts of a batch: {config.optimizer.accumulate}"
+    count = run.processes.count
+    division = f"{count} process{'es' * (count > 1)}"
+    if config.optimizer.accumulate > 1:
+        division += f", a batch in {config.optimizer.accumulate} parts"
     early = config.early_stopping
     ends = f", fewer if {early} in a row find no higher AP" if early else ""
     saved = epochs
