@@ -226,12 +226,11 @@ def test_validation_data_are_refused_before_training_begins(train, copied_set, t
     assert written(tmp_path / "run") == set()
 
 
-def test_a_class_count_that_does_not_fit_the_checkpoint(train, trained, copied_set, tmp_path):
-    copied_set.edit(lambda document: document["categories"].append({"id": 50, "name": "new"}))
-    ran = train(copied_set.folder, "--initial-weights", trained / "best")
+def test_a_network_that_does_not_fit_the_initial_weights(train, trained, shapes, tmp_path):
+    ran = train(shapes, "--initial-weights", trained / "best", "--model.hidden-dim", 64)
     assert ran.code == 2
-    assert f"{trained / 'best' / 'model.safetensors'} do not fit the model" in ran.errors
-    assert "class_heads.heads.0.bias is (3,), expected (4,)" in ran.errors
+    assert f"initial_weights {trained / 'best'} do not fit the network" in ran.errors
+    assert "expected (64," in ran.errors
     assert written(tmp_path / "run") == set()
 
 
