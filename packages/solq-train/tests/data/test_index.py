@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -153,15 +156,15 @@ def test_a_forked_process_that_forgets_the_index_leaves_its_file_to_the_others(t
     assert pickle.loads(message) == held
 
 
-def _look(images: CocoImages, queue: processes.Queue) -> None:
-    queue.put([[item.segmentation for item in image.annotations] for image in images])
+READER = """
+import json, pickle, sys
+images = pickle.load(sys.stdin.buffer)
+print(json.dumps([[item.segmentation for item in image.annotations] for image in images]))
+"""
 
 
-def test_a_spawned_process_reads_the_same_records(three):
-    context = processes.get_context("spawn")
-    queue = context.SimpleQueue()
-    process = context.Process(target=_look, args=(three, queue))
-    process.start()
-    found = queue.get()
-    process.join()
-    assert found == [[item.segmentation for item in image.annotations] for image in three]
+def test_a_process_that_shares_nothing_but_the_message_reads_the_same_records(three):
+    command = [sys.executable, "-c", READER]
+    ran = subprocess.run(command, input=pickle.dumps(three), capture_output=True, check=True)
+    expected = [[item.segmentation for item in image.annotations] for image in three]
+    assert json.loads(ran.stdout) == expected
