@@ -102,6 +102,12 @@ def test_work_done_in_an_earlier_process_does_not_make_the_rest_look_short(conso
     assert lines(console) == ["train 902/1000  0:00:20, 0:32:40 left"]
 
 
+def test_without_a_terminal_a_long_line_stays_one(console):
+    with show_steps(console, "train", 1) as advance:
+        advance(1, "loss 3.1 " * 30)
+    assert len(lines(console)) == 1
+
+
 def test_without_a_terminal_there_are_no_control_codes(console):
     with show_steps(console, "train", 2) as advance, show_steps(console, "evaluate", 1) as inner:
         inner(1, "[a]")

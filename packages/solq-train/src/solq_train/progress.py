@@ -73,7 +73,7 @@ def show_count(console: Console, description: str) -> Iterator[Show]:
             shown = now
             line = f"{description} {done}/{total} {text}".rstrip()
             times = plain_times(now - started, done - begun, total - done)
-            console.print(f"{line}  {times}".rstrip(), highlight=False)
+            console.print(f"{line}  {times}".rstrip(), highlight=False, soft_wrap=True)
 
     yield report
 
