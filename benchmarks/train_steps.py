@@ -15,7 +15,8 @@ from solq_model.preprocess import normalize
 from solq_train.config import DataConfig, OptimizerConfig, TrainConfig
 from solq_train.criterion import encode_targets
 from solq_train.data import Batch, CocoInstances, Split, collate, read_coco
-from solq_train.run import Run, prepare_run, train_transform
+from solq_train.loading import train_transform
+from solq_train.run import Run, prepare_run
 
 STAGES = ("data", "forward", "criterion", "backward", "optimizer")
 Step = Callable[[], list[float]]  # a step → the seconds of each stage
