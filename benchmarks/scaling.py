@@ -29,9 +29,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from solq_model import Categories, build_model, presets
 from solq_train.data import CocoInstances, find_split, make_shapes, read_coco
 from solq_train.distributed import Processes, process_group
+from solq_train.loading import train_transform
 from solq_train.portion import losses_of, portions
 from solq_train.recipes import r50_coco, tiny_cpu
-from solq_train.run import Run, prepare_run, train_transform
+from solq_train.run import Run, prepare_run
 from solq_train.step import train_step
 
 IMAGE_SIZE = (800, 1088)
